@@ -1,0 +1,222 @@
+"""What the environment says, read and checked before Django sees any of it.
+
+Every mistake is collected, and all are reported together, each with the name of its variable. No message repeats a
+value that may hold a password or a key.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+import re
+import secrets
+import tempfile
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import dj_database_url
+from django.core.exceptions import ImproperlyConfigured
+from environs import Env, EnvError
+
+T = TypeVar("T")
+
+ALIAS = re.compile(r"[a-z][a-z0-9_]{0,62}")
+ROLE = re.compile(r"[a-z_][a-z0-9_]{0,62}")
+KEY_BYTES = 32
+KNOWN_ANN_INDEXES = ("hnsw", "ivfflat")
+MAX_INDEXABLE_DIMENSION = 2000
+CONNECT_TIMEOUT_SECONDS = 5
+
+
+class SettingsInvalid(ImproperlyConfigured):
+    """The environment holds mistakes; ``problems`` lists them all, one sentence each."""
+
+    def __init__(self, problems: list[str]) -> None:
+        self.problems = problems
+        super().__init__("The settings in the environment cannot be used:\n" + "\n".join(f"  {p}" for p in problems))
+
+
+class Environment:
+    """Reads variables one by one; a wrong one is noted and its default returned, until ``finish`` reports them all."""
+
+    def __init__(self) -> None:
+        self.env = Env()
+        self.problems: list[str] = []
+
+    def wrong(self, variable: str, problem: str) -> None:
+        self.problems.append(f"{variable} {problem}")
+
+    def finish(self) -> None:
+        if self.problems:
+            raise SettingsInvalid(self.problems)
+
+    def read(self, parse: Callable[..., T], variable: str, default: T, *, expected: str) -> T:
+        """Read by one of environs' parsers (``env.int``, ...); an empty variable counts as unset."""
+        if not os.environ.get(variable, "").strip():
+            return default
+        try:
+            return parse(variable)
+        except EnvError:
+            self.wrong(variable, f"has to be {expected}.")
+            return default
+
+    def text(self, variable: str, default: str = "") -> str:
+        return self.read(self.env.str, variable, default, expected="text").strip()
+
+    def boolean(self, variable: str, default: bool = False) -> bool:
+        return self.read(self.env.bool, variable, default, expected="true or false")
+
+    def number(self, variable: str, default: int, *, least: int, most: int | None = None) -> int:
+        expected = f"a whole number from {least} to {most}" if most else f"a whole number of at least {least}"
+        value = self.read(self.env.int, variable, default, expected=expected)
+        if value < least or (most is not None and value > most):
+            self.wrong(variable, f"has to be {expected}; it is {value}.")
+            return default
+        return value
+
+    def seconds(self, variable: str, default: float) -> float:
+        value = self.read(self.env.float, variable, default, expected="a number of seconds above 0")
+        if not 0 < value < float("inf"):
+            self.wrong(variable, "has to be a number of seconds above 0.")
+            return default
+        return value
+
+    def choice(self, variable: str, default: str, among: tuple[str, ...]) -> str:
+        value = self.text(variable, default)
+        if value not in among:
+            self.wrong(variable, f"has to be one of {', '.join(among)}.")
+            return default
+        return value
+
+    def names(self, variable: str, default: list[str]) -> list[str]:
+        values: list[str] = self.read(self.env.list, variable, default, expected="a comma-separated list")
+        return [value.strip() for value in values if value.strip()]
+
+    def ann_indexes(self, variable: str, default: tuple[str, ...]) -> tuple[str, ...]:
+        """Set but empty means none."""
+        if variable not in os.environ:
+            return default
+        names = tuple(dict.fromkeys(name.lower() for name in self.names(variable, [])))
+        if not set(names) <= set(KNOWN_ANN_INDEXES):
+            self.wrong(variable, f"may name {' and '.join(KNOWN_ANN_INDEXES)}, separated by a comma, or be empty.")
+            return default
+        return names
+
+    def folder(self, variable: str, default: Path) -> Path:
+        """An absolute path; ``~`` is the user's own folder. Whether it is there is asked when it is used."""
+        value = self.text(variable)
+        return Path(value).expanduser().absolute() if value else default
+
+    def demand(self, variable: str, purpose: str) -> None:
+        if not os.environ.get(variable, "").strip():
+            self.wrong(variable, f"is not set: with MEMOPS_MODE=deployment {purpose}.")
+
+    def key(self, variable: str) -> bytes | None:
+        """32 random bytes in base64, with either alphabet; None where the variable is unset."""
+        value = self.text(variable)
+        if not value:
+            return None
+        key = decoded_key(value)
+        if key is None:
+            self.wrong(
+                variable, f"has to be {KEY_BYTES} random bytes in base64, as `openssl rand -base64 32` prints them."
+            )
+        return key
+
+    def bind(self, variable: str, default: str) -> tuple[str, str]:
+        """Where the console listens: the variable as it is, and the host in it."""
+        value = self.text(variable, default)
+        try:
+            parts = urlsplit(f"//{value}")
+            host, port = parts.hostname, parts.port
+        except ValueError:
+            host = port = None
+        if not host or not port or parts.netloc != value:
+            self.wrong(variable, "has to be an address and a port, such as 127.0.0.1:8000 or [::1]:8000.")
+            return default, urlsplit(f"//{default}").hostname or ""
+        return value, host
+
+    def database(self, variable: str, url: str) -> dict[str, Any] | None:
+        """A PostgreSQL URL as an entry of Django's DATABASES; ``?host=/socket/folder`` becomes HOST."""
+        problem = "cannot be parsed: a password with special characters has to be percent-encoded."
+        try:
+            if urlsplit(url).scheme not in ("postgres", "postgresql"):
+                self.wrong(variable, "is not a PostgreSQL URL: it has to start with postgresql://.")
+                return None
+            entry: dict[str, Any] = dict(dj_database_url.parse(url, conn_max_age=60, conn_health_checks=True))
+        except (ValueError, dj_database_url.ParseError):
+            self.wrong(variable, problem)
+            return None
+        if not entry.get("NAME"):
+            self.wrong(variable, "names no database: it has to end with /database.")
+            return None
+        options = entry.setdefault("OPTIONS", {})
+        for setting in ("host", "port", "user", "password"):
+            if setting in options:
+                entry[setting.upper()] = str(options.pop(setting))
+        options.setdefault("connect_timeout", CONNECT_TIMEOUT_SECONDS)
+        options.setdefault("application_name", "memops")
+        return {**entry, "ENGINE": "django.db.backends.postgresql"}
+
+    def targets(self, default_url: str) -> dict[str, dict[str, Any]]:
+        """Every alias that is configured, ``default`` first."""
+        given: list[tuple[str, str, str]] = [("DATABASE_URL", "default", default_url)]
+        for alias in ("staging", "production"):
+            variable = f"{alias.upper()}_DATABASE_URL"
+            if self.text(variable):
+                given.append((variable, alias, self.text(variable)))
+        variable = "MEMOPS_TARGETS"
+        for number, entry in enumerate(filter(None, map(str.strip, self.text(variable).split(","))), start=1):
+            alias, equals, url = (part.strip() for part in entry.partition("="))
+            if not equals or not ALIAS.fullmatch(alias):
+                # The entry itself stays unsaid: without its "=" it may be a URL with a password.
+                self.wrong(variable, f"entry {number} has to be alias=url, the alias of a-z, 0-9 and _.")
+            else:
+                given.append((variable, alias, url))
+        databases: dict[str, dict[str, Any]] = {}
+        origin: dict[str, str] = {}
+        for variable, alias, url in given:
+            if alias in origin:
+                self.wrong(variable, f'names the target "{alias}", which comes from {origin[alias]} already.')
+                continue
+            origin[alias] = variable
+            database = self.database(
+                variable if variable != "MEMOPS_TARGETS" else f'{variable} (target "{alias}")', url
+            )
+            if database:
+                databases[alias] = database
+        return databases
+
+
+def decoded_key(text: str) -> bytes | None:
+    """The key that a base64 text stands for; None if it is not one of 32 bytes."""
+    standard = text.strip().translate(str.maketrans("-_", "+/"))
+    try:
+        key = base64.b64decode(standard + "=" * (-len(standard) % 4), validate=True)
+    except (binascii.Error, ValueError):
+        return None
+    return key if len(key) == KEY_BYTES else None
+
+
+def kept_secret(file: Path, make: Callable[[], str]) -> str:
+    """The secret in a file, made on first use with mode 0600; of processes that start at once, all get the same one."""
+    try:
+        return file.read_text().strip()
+    except FileNotFoundError:
+        pass
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile("w", dir=file.parent, prefix=f".{file.name}-") as fresh:  # has mode 0600
+        fresh.write(make() + "\n")
+        fresh.flush()
+        os.fsync(fresh.fileno())
+        with suppress(FileExistsError):
+            os.link(fresh.name, file)
+    return file.read_text().strip()
+
+
+def new_key() -> str:
+    return base64.b64encode(secrets.token_bytes(KEY_BYTES)).decode()
