@@ -1,0 +1,20 @@
+"""The control plane as a Django app, and the admin site that is its console."""
+
+from __future__ import annotations
+
+from django.apps import AppConfig
+from django.contrib.admin.apps import AdminConfig
+
+
+class ConsoleConfig(AppConfig):
+    name = "memops.console"
+    label = "memops_console"
+    verbose_name = "memops"
+    default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        from memops.console import checks  # noqa: F401  registers the system checks
+
+
+class ConsoleAdminConfig(AdminConfig):
+    default_site = "memops.console.admin.site.ConsoleSite"

@@ -1,0 +1,271 @@
+"""Every error an operator can meet. The same text reaches page, command, log and run record.
+
+A message says what happened, on which target and object, what was not changed, and what to do next.
+"""
+
+from __future__ import annotations
+
+import inspect
+from functools import partial
+from typing import Any
+
+
+class ConsoleError(Exception):
+    """memops stopped; what it had not yet done was not done.
+
+    The first paragraph of a subclass's docstring is its message; names in braces are filled from the keyword arguments
+    and kept in ``facts``. A message never holds the content of a memory, a password, a DSN or another session's query.
+    """
+
+    def __init__(self, **facts: object) -> None:
+        self.facts = facts
+        # python -OO strips docstrings: the class name is then all there is to say.
+        sentence = inspect.cleandoc(type(self).__doc__ or type(self).__name__).split("\n\n")[0]
+        super().__init__(" ".join(sentence.split()).format(**facts))
+
+    def __reduce__(self) -> tuple[Any, tuple[()]]:
+        return partial(type(self), **self.facts), ()
+
+
+class Refused(ConsoleError):
+    """A rule forbids it. Nothing was changed."""
+
+
+class Failed(ConsoleError):
+    """A step ended with an error."""
+
+
+class OutcomeUnknown(ConsoleError):
+    """The connection to the target "{target}" was lost, and whether the change happened could not be read from it.
+    The run is kept as unknown, and the target takes no other. When it answers again: manage.py memops reconcile."""
+
+
+class UsageError(Refused):
+    """What was asked for does not exist, or not like this. Nothing was changed."""
+
+
+class UnknownTarget(UsageError):
+    """There is no target "{target}". Targets are: {targets}. Nothing was changed."""
+
+
+class TargetUnreachable(Failed):
+    """The target "{target}" does not answer: {reason}. Nothing was changed on it. Check that the server runs and
+    that the alias's URL is right, then try again."""
+
+
+class TableLocked(Failed):
+    """Another session keeps {table} for itself, and memops could not look at it within {waited}. Nothing was changed.
+    Try again when that session has ended."""
+
+
+# Asking for a run
+
+
+class PlanRefused(Refused):
+    """The {kind} on the target "{target}" is refused: {reasons} Nothing was changed."""
+
+
+class StalePlan(Refused):
+    """The plan for the target "{target}" no longer holds: {changes}. Nothing was changed. Read the new plan and decide
+    again."""
+
+
+class TargetBusy(Refused):
+    """Run {run} on the target "{target}" is {state}, and a target does one thing at a time. Nothing was changed.
+    Wait for it to end, or cancel it; if its worker is lost: manage.py memops reconcile."""
+
+
+class TargetHeld(Refused):
+    """Another process works on the target "{target}": it holds the lock that run {run} needs, from this console or from
+    another one. Nothing was changed. Try again when it has ended."""
+
+
+class ReasonMissing(Refused):
+    """A run needs a reason: it is kept in the history. Nothing was changed."""
+
+
+class ReasonUnreadable(Refused):
+    """The reason {problem}. Nothing was changed."""
+
+
+class NonceUsed(Refused):
+    """This form was sent before, and made run {run}. Nothing more was started."""
+
+
+class NotCancellable(Refused):
+    """Run {run} is {state}: only a queued run can be cancelled. Nothing was changed."""
+
+
+class ClaimLost(Failed):
+    """Run {run} on the target "{target}" lost its lock, held in the database "{where}": the session was ended. This
+    process stopped working on it at once. manage.py memops reconcile settles it."""
+
+
+class StepCrashed(Failed):
+    """memops met an error that it does not know ({problem}); the worker's log has the details. What happened to the
+    table was read from the target and stands on the run."""
+
+
+# Planning and prechecks
+
+
+class NothingToUndo(Refused):
+    """Run {run} left no table in quarantine that could be moved back: {why}. Nothing was changed."""
+
+
+class NothingToVerify(Refused):
+    """Backup {backup} cannot be verified: {why}. Nothing was changed."""
+
+
+class WrongServer(Refused):
+    """The target "{target}" is not the database that this was made for: {made_for} then, {found} now. Nothing was
+    changed. Check the alias's URL."""
+
+
+class NotAtomic(Refused):
+    """Reversing {migrations} cannot be part of one transaction (atomic = False), so a rollback could stop half-way.
+    Nothing was changed."""
+
+
+# Changing the table
+
+
+class LockBudgetSpent(Refused):
+    """Other sessions held memory_chunks on the target "{target}" for {waited}, over {tries} tries. Nothing was changed.
+    In the way: {blockers}. Try again when they have ended."""
+
+
+class ConnectionLost(Failed):
+    """The connection to the target "{target}" was lost during the change; the target says that it was not committed.
+    Nothing was changed. Start a new run."""
+
+
+class ChangeFailed(Failed):
+    """The target "{target}" refused the change: {problem} Nothing was changed."""
+
+
+class PostcheckFailed(Failed):
+    """The change on the target "{target}" is committed, but it is not what was planned: {failed}. The rows are not
+    lost; look at the checks of this run before you do anything else."""
+
+
+class BackupDiffers(Failed):
+    """The backup and the quarantined table of the target "{target}" differ, and a second backup does too: {why}. The
+    rows are in {relation}."""
+
+
+# Running everything in the foreground
+
+
+class PortInUse(Refused):
+    """The console cannot listen on {bind}: {why}. Nothing was started. End the program that listens there, or choose
+    another address with MEMOPS_BIND, such as MEMOPS_BIND=127.0.0.1:8001."""
+
+
+class ProgramKeepsEnding(Failed):
+    """The {program} ended {times} times before everything was ready, the last time with {ended}. All was stopped.
+    It said: {said}"""
+
+
+# PostgreSQL's client programs
+
+
+class ClientMissing(Refused):
+    """There is no {name} on this machine, and backups need one of PostgreSQL {major} or newer. Nothing was changed.
+    Install the package postgresql-client-{major}, or set MEMOPS_PG_BIN to the folder that holds it."""
+
+
+class ClientTooOld(Refused):
+    """{name} {version} is too old for the server, which is PostgreSQL {major}: it would refuse. Nothing was changed.
+    Install the package postgresql-client-{major}, or set MEMOPS_PG_BIN to the folder that holds it."""
+
+
+# Backups and their proof
+
+
+class TableGone(Refused):
+    """There is no table {table} on the target "{target}" to back up. Nothing was written."""
+
+
+class BackupUnderRowSecurity(Refused):
+    """Row-level security holds for the role that memops connects with on the target "{target}": a backup of {table}
+    would hold a part of the rows, or none. Nothing was written. Give the role BYPASSRLS (manage.py memops sql
+    roles)."""
+
+
+class BackupFolderUnusable(Refused):
+    """The backup folder {folder} cannot be used: {problem}. No file is left. Mend it, or set MEMOPS_BACKUP_DIR to
+    another folder."""
+
+
+class BackupNameTaken(Refused):
+    """A backup cannot be called {name}: it {problem}. Nothing was overwritten."""
+
+
+class BackupDiskFull(Failed):
+    """The disk of the backup folder {folder} is full. The unfinished backup was removed; the table was only read.
+    Make room, or set MEMOPS_BACKUP_DIR to a larger disk."""
+
+
+class DumpFailed(Failed):
+    """The backup of {table} on the target "{target}" did not come to its end ({ended}): {said}. No file is left; the
+    table was only read."""
+
+
+class NoScratch(Refused):
+    """A backup of the target "{target}" cannot be proved, for want of a scratch database: {reason}. Nothing was
+    changed."""
+
+
+class ManifestUnusable(Refused):
+    """The manifest {manifest} {problem}. Its archive was not opened, since only the manifest says what has to be in
+    it."""
+
+
+class ArchiveDamaged(Failed):
+    """The archive {archive} is not what was written: {problem}. It was not restored. Use another backup."""
+
+
+class RestoreFailed(Failed):
+    """The archive {archive} does not restore into {place} ({ended}): {said}. It counts as not verified; the target's
+    table was not touched, and the scratch database is gone."""
+
+
+class RestoredDiffers(Failed):
+    """The archive {archive} restores, but not to what was dumped: {differences}. It counts as not verified; the
+    target's table was not touched."""
+
+
+# On the command line
+
+
+class RecordsMissing(UsageError):
+    """The console's own tables are not in the database "default" yet. Nothing was changed. Make them by manage.py
+    migrate, or start everything by manage.py memops up."""
+
+
+class RecordsUnreachable(Failed):
+    """The console's own database, "default", is away or refused ({problem}). Nothing more was done. If a run was at
+    work: manage.py memops reconcile, when the database answers again."""
+
+
+class DemoInDeployment(Refused):
+    """memops demo makes logins and invented rows, which have no place where MEMOPS_MODE is deployment. Nothing was
+    started. Without them: manage.py memops up."""
+
+
+class ConfirmationMissing(UsageError):
+    """Nothing was started on the target "{target}": this needs {what}."""
+
+
+class NoSuchRun(UsageError):
+    """There is no run {run}{where}. Nothing was changed. manage.py memops runs lists them."""
+
+
+class NoSuchBackup(UsageError):
+    """There is no backup {backup}. Nothing was changed. manage.py memops status shows the last verified one."""
+
+
+class NoSuchQuarantinedTable(UsageError):
+    """There is no table {name} in quarantine on the target "{target}". Nothing was changed. manage.py memops status
+    lists them."""

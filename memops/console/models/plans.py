@@ -1,0 +1,143 @@
+"""What a run is going to do, as typed data that can be read back from the record."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any, Self
+
+
+class Level(StrEnum):
+    REFUSES = "refuses"
+    WARNS = "warns"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """Something that was noticed before the start: it forbids the run, or the operator should know it."""
+
+    code: str
+    level: Level
+    text: str
+    backup_only: bool = False
+    """It concerns backup and proof alone: a rollback into quarantine, without them before it, is still possible."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedStep:
+    name: str
+    title: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableSeen:
+    """The table at the time of planning."""
+
+    schema: str
+    name: str
+    oid: int
+    rows: int
+    rows_exact: bool
+    total_bytes: int
+    table_bytes: int
+    index_bytes: int
+    indexes: list[str] = field(default_factory=list)
+    policies: list[str] = field(default_factory=list)
+    row_security: bool = False
+    row_security_forced: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What will be done to which table, how, and what forbids it.
+
+    ``binding`` holds everything the plan stands or falls with; ``digest`` is its SHA-256. It is computed again when the
+    work is claimed, and a difference refuses the run. Row counts and sizes are not in it: a table that is in use grows.
+    """
+
+    kind: str
+    target: str
+    made_at: datetime
+    binding: dict[str, Any]
+    table: TableSeen | None
+    sql: str
+    steps: list[PlannedStep]
+    lock: str
+    lock_timeout: timedelta
+    lock_budget: timedelta
+    relation: str = "public.memory_chunks"
+    emergency: bool = False
+    undoes: int | None = None
+    """The rollback that an undo undoes."""
+    subject: int | None = None
+    """The backup that is verified."""
+    findings: list[Finding] = field(default_factory=list)
+    backup_folder: str = ""
+    scratch: str = ""
+    brings_back: str = ""
+
+    @property
+    def digest(self) -> str:
+        return digest(self.binding)
+
+    @property
+    def refusals(self) -> list[Finding]:
+        return [finding for finding in self.findings if finding.level == Level.REFUSES]
+
+    @property
+    def warnings(self) -> list[Finding]:
+        return [finding for finding in self.findings if finding.level == Level.WARNS]
+
+    @property
+    def is_possible(self) -> bool:
+        return not self.refusals
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self) | {
+            "made_at": self.made_at.isoformat(),
+            "lock_timeout": self.lock_timeout.total_seconds(),
+            "lock_budget": self.lock_budget.total_seconds(),
+            "digest": self.digest,
+        }
+
+    @property
+    def emergency_possible(self) -> bool:
+        """Is a rollback into quarantine possible where the guided one, with its backup, is not?"""
+        return all(finding.backup_only for finding in self.refusals)
+
+    @classmethod
+    def from_json(cls, stored: dict[str, Any]) -> Self:
+        known = dict(stored)
+        known.pop("digest", None)
+        return cls(
+            **known
+            | {
+                "made_at": datetime.fromisoformat(stored["made_at"]),
+                "lock_timeout": timedelta(seconds=stored["lock_timeout"]),
+                "lock_budget": timedelta(seconds=stored["lock_budget"]),
+                "table": TableSeen(**stored["table"]) if stored["table"] else None,
+                "steps": [PlannedStep(**step) for step in stored["steps"]],
+                "findings": [
+                    Finding(**{**finding, "level": Level(finding["level"])}) for finding in stored["findings"]
+                ],
+            }
+        )
+
+
+def digest(binding: dict[str, Any]) -> str:
+    """The SHA-256 of a binding, the same for the same content."""
+    return hashlib.sha256(json.dumps(binding, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def changes(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
+    """What differs between two bindings, in words; long values only as changed."""
+    found = []
+    for name in sorted(before.keys() | after.keys()):
+        was, now = before.get(name), after.get(name)
+        if was != now:
+            short = all(len(str(value)) <= 80 for value in (was, now))
+            found.append(f"{name.replace('_', ' ')}: was {was}, is {now}" if short else f"{name.replace('_', ' ')}")
+    return found

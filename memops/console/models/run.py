@@ -1,0 +1,238 @@
+"""A run: what was asked for, what was planned, what each step saw, and how it ended."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import timedelta
+from typing import Any
+
+from django.conf import settings
+from django.core.serializers.json import DjangoJSONEncoder
+from django.db import models
+from django.db.models import F, Q
+from django.db.models.functions import Now
+from django.urls import reverse
+
+from memops.console.models.plans import Plan
+from memops.console.models.target import Target
+
+
+class Run(models.Model):
+    """Everything the console does to a target, and what was done to it behind the console's back."""
+
+    class Kind(models.TextChoices):
+        DEPLOY = "deploy", "Deploy"
+        ROLLBACK = "rollback", "Rollback"
+        UNDO = "undo", "Undo of a rollback"
+        BACKUP = "backup", "Backup"
+        VERIFY = "verify", "Verification of a backup"
+
+    class State(models.TextChoices):
+        QUEUED = "queued", "Queued"
+        RUNNING = "running", "Running"
+        DONE = "done", "Done"
+        FAILED = "failed", "Failed"
+        REFUSED = "refused", "Refused"
+        INTERRUPTED = "interrupted", "Interrupted"
+        UNKNOWN = "unknown", "Unknown"
+        CANCELLED = "cancelled", "Cancelled"
+
+    class Origin(models.TextChoices):
+        CONSOLE = "console", "Console"
+        COMMAND = "command", "Command line"
+        BY_HAND = "by hand", "By hand"
+
+    class Outcome(models.TextChoices):
+        """What the target's own records say has happened to the table."""
+
+        NOTHING = "nothing", "Nothing was changed"
+        QUARANTINED = "quarantined", "Table moved to quarantine"
+        DROPPED = "dropped", "Empty table dropped"
+        RESTORED = "restored", "Table moved back"
+        DEPLOYED = "deployed", "Table created"
+        BACKED_UP = "backed up", "Verified backup made"
+        VERIFIED = "verified", "Backup verified"
+
+    ACTIVE = (State.QUEUED, State.RUNNING, State.UNKNOWN)
+
+    key = models.UUIDField(
+        default=uuid.uuid4, unique=True, editable=False, help_text="What stands for this run in a target's journal."
+    )
+    target = models.ForeignKey(Target, on_delete=models.PROTECT, related_name="runs")
+    kind = models.CharField(max_length=16, choices=Kind.choices)
+    emergency = models.BooleanField(default=False, help_text="Backup and verification after the rollback, not before.")
+    state = models.CharField(max_length=16, choices=State.choices, default=State.QUEUED)
+    origin = models.CharField(max_length=16, choices=Origin.choices)
+    plan = models.JSONField(default=dict, encoder=DjangoJSONEncoder)
+    digest = models.CharField(max_length=64, blank=True, help_text="SHA-256 of what the plan was made for.")
+    requester = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
+    )
+    requester_name = models.CharField(max_length=150, blank=True)
+    reason = models.TextField(blank=True)
+    nonce = models.CharField(  # noqa: DJ001  unique where there is one; a run from the command line has none
+        max_length=64, null=True, unique=True, editable=False
+    )
+    undoes = models.ForeignKey("self", null=True, blank=True, on_delete=models.PROTECT, related_name="undone_by")
+    subject = models.ForeignKey(
+        "memops_console.Backup",
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
+        related_name="verifications",
+        help_text="The backup that this run verifies.",
+    )
+    requested_at = models.DateTimeField(db_default=Now())
+    claimed_at = models.DateTimeField(null=True, blank=True)
+    ended_at = models.DateTimeField(null=True, blank=True)
+    worker = models.CharField(max_length=200, blank=True, help_text="Host and process that claimed it.")
+    xid = models.CharField(max_length=24, blank=True, help_text="Transaction of the change on the target.")
+    outcome = models.CharField(max_length=16, choices=Outcome.choices, blank=True)
+    error = models.TextField(blank=True)
+    server = models.CharField(max_length=80, blank=True, help_text="System identifier and oid of the target database.")
+    journal_entry = models.BigIntegerField(null=True, blank=True, help_text="Entry in the target's own journal.")
+
+    class Meta:
+        ordering = ["-pk"]
+        default_permissions = ("view",)
+        constraints = [
+            models.CheckConstraint(
+                name="run_state_known",
+                condition=Q(
+                    state__in=[
+                        "queued",
+                        "running",
+                        "done",
+                        "failed",
+                        "refused",
+                        "interrupted",
+                        "unknown",
+                        "cancelled",
+                    ]
+                ),
+            ),
+            models.CheckConstraint(
+                name="run_kind_known", condition=Q(kind__in=["deploy", "rollback", "undo", "backup", "verify"])
+            ),
+            models.CheckConstraint(
+                name="run_ended_has_time",
+                condition=Q(state__in=["queued", "running", "unknown"], ended_at__isnull=True)
+                | Q(
+                    state__in=["done", "failed", "refused", "interrupted", "cancelled"],
+                    ended_at__isnull=False,
+                ),
+            ),
+            models.CheckConstraint(
+                name="run_queued_is_unclaimed",
+                condition=~Q(state="queued") | Q(claimed_at__isnull=True),
+            ),
+            models.CheckConstraint(
+                name="run_times_in_order",
+                condition=Q(ended_at__isnull=True) | Q(ended_at__gte=F("requested_at")),
+            ),
+            models.CheckConstraint(
+                name="run_undo_undoes", condition=~Q(kind="undo") | Q(origin="by hand") | Q(undoes__isnull=False)
+            ),
+            models.CheckConstraint(
+                name="run_verify_has_subject", condition=~Q(kind="verify") | Q(subject__isnull=False)
+            ),
+            models.UniqueConstraint(
+                name="run_one_active_per_target",
+                fields=["target"],
+                condition=Q(state__in=["queued", "running", "unknown"]),
+            ),
+            models.UniqueConstraint(
+                name="run_one_per_journal_entry",
+                fields=["target", "server", "journal_entry"],
+                condition=Q(journal_entry__isnull=False),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"Run {self.pk}: {self.title.lower()} on {self.target_id}"
+
+    def get_absolute_url(self) -> str:
+        return reverse("admin:memops_console_run_change", args=[self.pk])
+
+    @property
+    def title(self) -> str:
+        kind = self.get_kind_display()
+        if self.origin == Run.Origin.BY_HAND:
+            return f"{kind} by hand"
+        return f"Emergency {kind.lower()}" if self.emergency else kind
+
+    @property
+    def is_active(self) -> bool:
+        return self.state in Run.ACTIVE
+
+    @property
+    def took(self) -> timedelta | None:
+        """From claim, or request where nobody had to claim it, to end."""
+        return self.ended_at - (self.claimed_at or self.requested_at) if self.ended_at else None
+
+    def planned(self) -> Plan:
+        return Plan.from_json(self.plan)
+
+    def saw(self, step: str) -> dict[str, Any]:
+        """What a step of this run recorded, or nothing if it has not ended."""
+        found = self.steps.filter(name=step).exclude(saw={}).values_list("saw", flat=True).first()
+        return found or {}
+
+
+class Step(models.Model):
+    """One thing that a run does."""
+
+    class State(models.TextChoices):
+        WAITING = "waiting", "Waiting"
+        RUNNING = "running", "Running"
+        DONE = "done", "Done"
+        SKIPPED = "skipped", "Not needed"
+        FAILED = "failed", "Failed"
+        INTERRUPTED = "interrupted", "Interrupted"
+
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="steps")
+    position = models.PositiveSmallIntegerField()
+    name = models.CharField(max_length=32)
+    title = models.CharField(max_length=120)
+    state = models.CharField(max_length=16, choices=State.choices, default=State.WAITING)
+    started_at = models.DateTimeField(null=True, blank=True)
+    ended_at = models.DateTimeField(null=True, blank=True)
+    saw = models.JSONField(default=dict, encoder=DjangoJSONEncoder)
+    log = models.TextField(blank=True)
+    error = models.TextField(blank=True)
+    progress_done = models.BigIntegerField(null=True, blank=True)
+    progress_total = models.BigIntegerField(null=True, blank=True)
+    progress_unit = models.CharField(max_length=16, blank=True, help_text="bytes or rows")
+
+    class Meta:
+        ordering = ["run", "position"]
+        default_permissions = ("view",)
+        constraints = [
+            models.UniqueConstraint(name="step_position_once", fields=["run", "position"]),
+            models.UniqueConstraint(name="step_name_once", fields=["run", "name"]),
+            models.CheckConstraint(
+                name="step_state_known",
+                condition=Q(state__in=["waiting", "running", "done", "skipped", "failed", "interrupted"]),
+            ),
+            models.CheckConstraint(
+                name="step_ended_has_time",
+                condition=Q(state__in=["waiting", "running"], ended_at__isnull=True)
+                | Q(state__in=["done", "skipped", "failed", "interrupted"], ended_at__isnull=False),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.title} ({self.get_state_display().lower()})"
+
+    @property
+    def took(self) -> timedelta | None:
+        return self.ended_at - self.started_at if self.started_at and self.ended_at else None
+
+    @property
+    def percent(self) -> int | None:
+        """How much is done, where it is known how much there is to do."""
+        if self.state == Step.State.DONE:
+            return 100
+        if not self.progress_total or self.progress_done is None:
+            return None
+        return min(99, 100 * self.progress_done // self.progress_total)

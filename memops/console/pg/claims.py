@@ -1,0 +1,69 @@
+"""Session advisory locks: who works on a run, and on a target. They need a direct connection and end with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+
+from memops.console.pg import session
+from memops.console.pg.sql import query
+
+RUNS = 0x6D656D6F
+"""First key of the locks on runs, in the console's database; the second is the number of the run."""
+
+TARGETS = 0x6D656D70
+"""First key of the lock on a target, in the target's database; the second is 0."""
+
+HIGHEST_KEY = 2**31 - 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Held:
+    """A lock and the session that holds it."""
+
+    alias: str
+    connection: psycopg.Connection[Any]
+    space: int
+    key: int
+
+    def is_held(self) -> bool:
+        try:
+            answer = self.connection.execute(query("claims", "is_mine"), {"space": self.space, "key": self.key})
+            return bool(answer.fetchall()[0][0])
+        except psycopg.Error:
+            return False
+
+
+@contextmanager
+def hold_run(alias: str, run_id: int) -> Iterator[Held | None]:
+    """Hold a run; None if another session has it."""
+    with _hold(alias, RUNS, run_id % HIGHEST_KEY) as held:
+        yield held
+
+
+@contextmanager
+def hold_target(alias: str) -> Iterator[Held | None]:
+    """Hold a target; None if another session, maybe another console's, has it."""
+    with _hold(alias, TARGETS, 0) as held:
+        yield held
+
+
+def run_is_held(alias: str, run_id: int) -> bool:
+    with session.connect(alias, application_name="memops looks for a worker") as connection:
+        answer = connection.execute(query("claims", "is_anyones"), {"space": RUNS, "key": run_id % HIGHEST_KEY})
+        return bool(answer.fetchall()[0][0])
+
+
+@contextmanager
+def _hold(alias: str, space: int, key: int) -> Iterator[Held | None]:
+    with session.connect(alias, application_name="memops holds a lock") as connection:
+        answer = connection.execute(query("claims", "try"), {"space": space, "key": key})
+        if answer.fetchall()[0][0]:
+            # Closing the session releases the lock, also when it is closed by the death of this process.
+            yield Held(alias=alias, connection=connection, space=space, key=key)
+        else:
+            yield None

@@ -1,0 +1,266 @@
+"""Prove an archive: its hash, its end, a restore in which nothing may fail, and what it comes to (design rule 5)."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import select
+import stat
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import BinaryIO
+
+import psycopg
+import zstandard
+from django.conf import settings
+
+from memops.console.errors import ArchiveDamaged, RestoredDiffers, RestoreFailed
+from memops.console.pg import catalogue, fingerprint, scratch, session
+from memops.console.pg.archive import FORMATS, Sink, first_error
+from memops.console.pg.beside import TICK, Progress, Teller, beside, ended, result
+from memops.console.pg.fingerprint import Fingerprint
+from memops.console.pg.furnish import furnish
+from memops.console.pg.manifest import Manifest
+from memops.console.pg.relation import differences
+from memops.console.pg.scratch import ScratchPlace
+
+CHUNK_BYTES = 1024 * 1024
+
+NOT_ENOUGH_SHARED_MEMORY = "could not resize shared memory segment"
+"""What a parallel index build says where /dev/shm is small, as in most containers (64 MB)."""
+
+SHM = Path("/dev/shm")
+
+PARALLEL_WORKERS = 2
+"""On a server whose cores we cannot count: PostgreSQL's own default."""
+
+MOST_WORKERS = 4
+
+_without_shared_memory: set[str] = set()
+"""Scratch servers where a parallel index build has failed; a restore that fails at its end is dear."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verified:
+    """What was proved, and how long each part of it took."""
+
+    fingerprint: Fingerprint
+    place: str
+    hashing: timedelta
+    restoring: timedelta
+    comparing: timedelta
+    took: timedelta
+
+
+def verify(*, path: Path, manifest: Manifest, alias: str, scratch_place: ScratchPlace, progress: Progress) -> Verified:
+    """Restore an archive into a scratch database and compare it with its manifest.
+
+    Raises ArchiveDamaged, RestoreFailed, RestoredDiffers, NoScratch, TargetUnreachable; the scratch database is gone
+    afterwards, also where ``progress`` raises.
+    """
+    began = time.monotonic()
+    teller = Teller(progress=progress, total=manifest.size_bytes)
+    with _opened(path) as file, _server_errors_told(path, scratch_place):
+        _check_hash(file, path, manifest, teller)
+        hashed = time.monotonic()
+        workers = _safe_workers(scratch_place)
+        while True:
+            with scratch.database(scratch_place, alias=alias) as params:
+                furnish(params, alias, manifest, scratch_place)
+                try:
+                    _restore(file, path, manifest, params, scratch_place, workers=workers, teller=teller)
+                except RestoreFailed as error:
+                    if workers and NOT_ENOUGH_SHARED_MEMORY in str(error):
+                        _without_shared_memory.add(_server(scratch_place))
+                        workers = 0
+                        continue
+                    raise
+                restored = time.monotonic()
+                found = _compare(path, manifest, params, alias, scratch_place, teller)
+            break
+    teller.finish()
+    end = time.monotonic()
+    return Verified(
+        fingerprint=found,
+        place=str(scratch_place),
+        hashing=timedelta(seconds=hashed - began),
+        restoring=timedelta(seconds=restored - hashed),
+        comparing=timedelta(seconds=end - restored),
+        took=timedelta(seconds=end - began),
+    )
+
+
+@contextmanager
+def _server_errors_told(path: Path, place: ScratchPlace) -> Iterator[None]:
+    try:
+        yield
+    except psycopg.Error as error:
+        said = error.diag.message_primary or "the connection was lost"
+        ended_with = f"SQLSTATE {error.sqlstate or 'none'}"
+        raise RestoreFailed(archive=path.name, place=place, ended=ended_with, said=said) from error
+
+
+def _opened(path: Path) -> BinaryIO:
+    try:
+        # Opening a pipe would wait for somebody to write to it.
+        file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK), "rb", buffering=0)
+    except OSError as error:
+        raise ArchiveDamaged(archive=path.name, problem=os.strerror(error.errno or 0)) from error
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise ArchiveDamaged(archive=path.name, problem="it is not a file")
+    return file
+
+
+def _check_hash(file: BinaryIO, path: Path, manifest: Manifest, teller: Teller) -> None:
+    """Nothing reads an archive that is not the one that was written: a crafted one could run code in pg_restore."""
+    size = os.fstat(file.fileno()).st_size
+    if size != manifest.size_bytes:
+        raise ArchiveDamaged(
+            archive=path.name, problem=f"it has {size:,} bytes, and {manifest.size_bytes:,} were written"
+        )
+    hashed = hashlib.sha256()
+    while chunk := file.read(CHUNK_BYTES):
+        hashed.update(chunk)
+        teller.tell(0)
+    if hashed.hexdigest() != manifest.sha256:
+        raise ArchiveDamaged(archive=path.name, problem="its SHA-256 is not the one in its manifest")
+
+
+def _restore(
+    file: BinaryIO,
+    path: Path,
+    manifest: Manifest,
+    params: dict[str, str],
+    place: ScratchPlace,
+    *,
+    workers: int,
+    teller: Teller,
+) -> None:
+    sink = Sink(
+        params=params,
+        server_version=place.server_version,
+        options={
+            "maintenance_work_mem": f"{settings.MEMOPS_MAINTENANCE_WORK_MEM_BYTES // 1024}kB",
+            "max_parallel_maintenance_workers": str(workers),
+            # The vectors lie beside the table (TOAST), so by its own size the table would seem too small for workers.
+            "min_parallel_table_scan_size": "0",
+            # Nobody needs the scratch database after a crash.
+            "synchronous_commit": "off",
+            "statement_timeout": "0",
+            "lock_timeout": "0",
+            "idle_in_transaction_session_timeout": "0",
+        },
+    )
+    with FORMATS[manifest.format].reader(sink) as child:
+        took_all = _feed(file, path, manifest, child.stdin, teller)
+        end = ended(child, meanwhile=teller.tell)
+    if not end.well:
+        raise RestoreFailed(archive=path.name, place=place, ended=str(end), said=first_error(end.stderr))
+    if not took_all:
+        said = "it ended before it had read the archive"
+        raise RestoreFailed(archive=path.name, place=place, ended=str(end), said=said)
+
+
+def _feed(file: BinaryIO, path: Path, manifest: Manifest, sink: BinaryIO, teller: Teller) -> bool:
+    """Give the archive to pg_restore, and make sure that all of it is there. Did pg_restore take all of it?"""
+    with suppress(OSError, AttributeError):
+        fcntl.fcntl(sink.fileno(), fcntl.F_SETPIPE_SZ, CHUNK_BYTES)
+    os.set_blocking(sink.fileno(), False)
+    raw_bytes = 0
+    try:
+        for raw in _decompressed(file, path):
+            raw_bytes += len(raw)
+            if raw_bytes > manifest.raw_bytes:
+                raise ArchiveDamaged(archive=path.name, problem="it unpacks to more than was packed")
+            teller.done = file.tell()
+            _write(sink, raw, teller.tell)
+    except BrokenPipeError:
+        return False  # It has ended before, and says why.
+    if raw_bytes != manifest.raw_bytes:
+        problem = f"it unpacks to {raw_bytes:,} bytes, and {manifest.raw_bytes:,} were packed"
+        raise ArchiveDamaged(archive=path.name, problem=problem)
+    sink.close()
+    return True
+
+
+def _write(sink: BinaryIO, data: bytes, meanwhile: Callable[[], None]) -> None:
+    writable = select.poll()
+    writable.register(sink.fileno(), select.POLLOUT)
+    rest = memoryview(data)
+    while rest:
+        if writable.poll(TICK / timedelta(milliseconds=1)):
+            with suppress(BlockingIOError):
+                rest = rest[os.write(sink.fileno(), rest) :]
+        meanwhile()
+
+
+def _decompressed(file: BinaryIO, path: Path) -> Iterator[bytes]:
+    file.seek(0)
+    try:
+        yield from zstandard.ZstdDecompressor().read_to_iter(file, read_size=CHUNK_BYTES, write_size=CHUNK_BYTES)
+    except zstandard.ZstdError:
+        raise ArchiveDamaged(archive=path.name, problem="its compression is broken") from None
+
+
+def _compare(
+    path: Path, manifest: Manifest, params: dict[str, str], alias: str, place: ScratchPlace, teller: Teller
+) -> Fingerprint:
+    expected = manifest.expected
+
+    def count(connection: session.Connection) -> Fingerprint:
+        return fingerprint.of(connection, schema=manifest.schema, name=manifest.name, algorithm=expected.algorithm)
+
+    with session.connect_to(params, name=alias, application_name="memops compares") as connection:
+        relation = catalogue.relation(connection, manifest.schema, manifest.name)
+        if relation is None:
+            raise RestoredDiffers(archive=path.name, differences=f"there is no {manifest.schema}.{manifest.name} in it")
+        with beside(connection, count) as counting:
+            found = result(counting, meanwhile=teller.tell)
+    described = relation.catalogue()
+    if place.server_version // 10000 != _major(manifest.versions["server"]):
+        described["grants"] = _known_to_both(described["grants"], manifest.catalogue["grants"])
+    differ = differences(manifest.catalogue, described)
+    if found != expected:
+        differ.insert(
+            0, f"it has {found.rows:,} rows with fingerprint {found}, dumped were {expected.rows:,} with {expected}"
+        )
+    if differ:
+        raise RestoredDiffers(archive=path.name, differences="; ".join(differ))
+    return found
+
+
+def _major(version: str) -> int:
+    digits = version.partition(".")[0]
+    return int(digits) if digits.isdecimal() else 0
+
+
+def _known_to_both(found: list[list[object]], expected: list[list[object]]) -> list[list[object]]:
+    """A newer server gives an owner rights that the older one has no name for, such as MAINTAIN."""
+    known = {grant[1] for grant in expected}
+    return [grant for grant in found if grant[1] in known]
+
+
+def _server(place: ScratchPlace) -> str:
+    return "\n".join(f"{key}={place.params.get(key, '')}" for key in ("host", "hostaddr", "port"))
+
+
+def _safe_workers(place: ScratchPlace) -> int:
+    """How many processes may build an index: its shared memory is taken from /dev/shm, all of it at once."""
+    if _server(place) in _without_shared_memory:
+        return 0
+    if not session.is_local(place.params):
+        return PARALLEL_WORKERS
+    # The session builds as well. On two cores a second worker took as long as one, and a sixth more of the cores' time.
+    workers = min((os.cpu_count() or 1) - 1, MOST_WORKERS)
+    try:
+        filesystem = os.statvfs(SHM)
+    except OSError:
+        return workers
+    enough = filesystem.f_bavail * filesystem.f_frsize > settings.MEMOPS_MAINTENANCE_WORK_MEM_BYTES
+    return workers if enough else 0

@@ -1,0 +1,170 @@
+"""Where a backup is proved: a database that is made for it and dropped afterwards."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from django.conf import settings
+from psycopg.conninfo import conninfo_to_dict
+from psycopg.sql import SQL, Identifier
+
+from memops.console.errors import NoScratch, TargetUnreachable
+from memops.console.pg import catalogue, session
+from memops.console.pg.session import Connection
+from memops.console.pg.sql import query
+from project import embedded
+
+TEMPLATE = "memops_scratch"
+PREFIX = "memops_scratch_"
+STALE_AFTER_SECONDS = 24 * 3600
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScratchPlace:
+    """A server on which memops may make databases.
+
+    ``is_ours``: nobody else lives there, so roles may be made too. ``preparing`` are the parameters of the role that
+    makes them. ``home`` is that of the embedded server, which runs only where it is needed.
+    """
+
+    title: str
+    params: dict[str, str]
+    preparing: dict[str, str]
+    server_version: int
+    is_ours: bool
+    home: Path | None = None
+
+    def __str__(self) -> str:
+        return self.title
+
+
+def place(alias: str) -> ScratchPlace:
+    """Where backups of a target can be proved. Raises NoScratch, TargetUnreachable."""
+    wanted = settings.MEMOPS_SCRATCH_URL
+    if wanted is None:
+        params = session.libpq_params(alias)
+        return _ask(alias, params, name=alias, title="a database on the same server", is_ours=False)
+    if wanted == "embedded":
+        found = _embedded(alias)
+    else:
+        params = _strings(conninfo_to_dict(wanted))
+        try:
+            found = _ask(
+                alias, params, name="of MEMOPS_SCRATCH_URL", title="a database on the scratch server", is_ours=True
+            )
+        except TargetUnreachable as error:
+            reason = f"the server of MEMOPS_SCRATCH_URL does not answer: {error.facts['reason']}"
+            raise NoScratch(target=alias, reason=reason) from error
+    with session.connect(alias, application_name="memops looks for a scratch place") as connection:
+        needed = catalogue.server(connection).version_num // 10000
+    if found.server_version // 10000 < needed:
+        raise NoScratch(
+            target=alias,
+            reason=f"{found} is PostgreSQL {found.server_version // 10000}, older than the target's {needed}",
+        )
+    return found
+
+
+@contextmanager
+def database(place: ScratchPlace, *, alias: str) -> Iterator[dict[str, str]]:
+    """A fresh database with the extension; gives libpq's parameters for it. It is dropped at the end, whatever happens.
+
+    Raises NoScratch, TargetUnreachable.
+    """
+    name = f"{PREFIX}{int(time.time())}_{secrets.token_hex(4)}"
+    begun = False
+    try:
+        if place.home is not None:
+            embedded.start(place.home)
+        with session.connect_to(
+            place.params, name=alias, application_name="memops makes a scratch database"
+        ) as connection:
+            _drop_stale(connection)
+            begun = True
+            _create(connection, place, name, alias)
+        yield place.params | {"dbname": name}
+    except embedded.EmbeddedFailed as error:
+        raise NoScratch(target=alias, reason=f"the embedded server does not start: {error}") from error
+    except TargetUnreachable as error:
+        if not place.is_ours:
+            raise
+        raise NoScratch(target=alias, reason=f"{place} does not answer: {error.facts['reason']}") from error
+    finally:
+        if begun:
+            _drop(place, name, alias)
+
+
+def _create(connection: Connection, place: ScratchPlace, name: str, alias: str) -> None:
+    try:
+        connection.execute(SQL(query("scratch", "create")).format(Identifier(name), Identifier(TEMPLATE)))
+    except psycopg.Error as error:
+        said = error.diag.message_primary or "the connection was lost"
+        raise NoScratch(target=alias, reason=f"{place} could not be made ({said})") from error
+
+
+def _embedded(alias: str) -> ScratchPlace:
+    if embedded.bin_dir(embedded.MAJOR) is None:
+        raise NoScratch(target=alias, reason="the library with the embedded server is not installed")
+    home = Path(settings.MEMOPS_HOME) / "scratch"
+    return ScratchPlace(
+        title="a database on the embedded server",
+        params=_strings(conninfo_to_dict(embedded.url(home))),
+        preparing=_strings(conninfo_to_dict(embedded.superuser_url(home))),
+        server_version=embedded.MAJOR * 10000,
+        is_ours=True,
+        home=home,
+    )
+
+
+def _ask(alias: str, params: dict[str, str], *, name: str, title: str, is_ours: bool) -> ScratchPlace:
+    with session.connect_to(params, name=name, application_name="memops looks for a scratch place") as connection:
+        server = catalogue.server(connection)
+        has_template = bool(connection.execute(query("scratch", "has_template"), {"name": TEMPLATE}).fetchall()[0][0])
+    if server.is_standby:
+        raise NoScratch(target=alias, reason="the server is a standby")
+    if not server.can_create_databases:
+        raise NoScratch(
+            target=alias,
+            reason=f"the role {server.role} may not create databases (alter role {server.role} createdb), and"
+            " MEMOPS_SCRATCH_URL names no other server; MEMOPS_SCRATCH_URL=embedded uses the server that memops brings",
+        )
+    if not has_template:
+        raise NoScratch(
+            target=alias,
+            reason=f"the server has no template database {TEMPLATE} with the extension vector (manage.py memops sql"
+            " roles prints how to make it); MEMOPS_SCRATCH_URL=embedded uses the server that memops brings",
+        )
+    return ScratchPlace(
+        title=title, params=params, preparing=params, server_version=server.version_num, is_ours=is_ours
+    )
+
+
+def _drop(place: ScratchPlace, name: str, alias: str) -> None:
+    # A server that is gone now is cleaned up by the next scratch database, a day later.
+    with (
+        suppress(TargetUnreachable, psycopg.Error),
+        session.connect_to(place.params, name=alias, application_name="memops drops a scratch database") as connection,
+    ):
+        connection.execute(SQL(query("scratch", "drop")).format(Identifier(name)))
+
+
+def _drop_stale(connection: Connection) -> None:
+    """What a killed worker has left: a day old, and nobody is connected to it."""
+    stale = connection.execute(
+        query("scratch", "stale"),
+        {"pattern": f"^{PREFIX}([0-9]{{1,12}})_[0-9a-f]+$", "age_seconds": STALE_AFTER_SECONDS},
+    ).fetchall()
+    for (name,) in stale:
+        with suppress(psycopg.Error):
+            connection.execute(SQL(query("scratch", "drop_unused")).format(Identifier(name)))
+
+
+def _strings(params: dict[str, Any]) -> dict[str, str]:
+    return {key: str(value) for key, value in params.items() if value is not None}
