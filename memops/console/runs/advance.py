@@ -1,0 +1,110 @@
+"""Execute a run: claim it, take its steps one by one, and write down how it ended."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, is_dataclass
+from typing import Any
+
+import structlog
+from django.core.serializers.json import DjangoJSONEncoder
+from django.db.models.functions import Now
+
+from memops.console.errors import ClaimLost, ConsoleError, OutcomeUnknown, Refused, StepCrashed
+from memops.console.models import Run, Step
+from memops.console.runs import claim, history, settle
+from memops.console.runs.kinds import steps_of
+from memops.console.runs.log import RecordedLog
+from memops.console.runs.plan import still_holds
+from memops.console.steps import NotNeeded, StepKind
+
+journal = structlog.get_logger("memops.run")
+
+
+def advance(run_id: int) -> Run | None:
+    """Do the work of a queued run. None: it is not queued any more, or somebody else does it.
+
+    Never raises for what the run meets: that is on the run. An interruption (Ctrl-C, the end of the worker) is recorded
+    and passed on.
+    """
+    with claim.claimed(run_id) as claimed:
+        if claimed is None:
+            return None
+        run = claimed.run
+        journal.info("claimed", run=run.pk, kind=run.kind, target=run.target_id)
+        try:
+            with claim.target_held(claimed) as held:
+                history.notice(run.target_id)
+                still_holds(run)
+                for kind in steps_of(run.kind, emergency=run.emergency):
+                    held.confirm()
+                    _take(run, kind)
+                held.confirm()
+        except ClaimLost as lost:
+            journal.error("claim lost", run=run.pk, error=str(lost))
+            return run
+        except OutcomeUnknown as unknown:
+            Run.objects.filter(pk=run.pk, state=Run.State.RUNNING).update(state=Run.State.UNKNOWN, error=str(unknown))
+        except Refused as refused:
+            _end(run, Run.State.REFUSED, str(refused))
+        except ConsoleError as failed:
+            _end(run, Run.State.FAILED, str(failed))
+        except Exception as crash:
+            journal.exception("crashed", run=run.pk)
+            _end(run, Run.State.FAILED, str(StepCrashed(problem=type(crash).__name__)))
+        except BaseException:
+            _end(run, Run.State.INTERRUPTED, "The process that did the work was asked to stop.")
+            raise
+        else:
+            _end(run, Run.State.DONE, "")
+    run.refresh_from_db()
+    journal.info("ended", run=run.pk, state=run.state, outcome=run.outcome)
+    return run
+
+
+def _take(run: Run, kind: StepKind) -> None:
+    """Execute one step and commit what it saw."""
+    step = run.steps.get(name=kind.name)
+    Step.objects.filter(pk=step.pk).update(state=Step.State.RUNNING, started_at=Now())
+    journal.info("step", run=run.pk, step=kind.name)
+    log = RecordedLog(step=step)
+    try:
+        saw = kind.perform(run, log)
+    except NotNeeded as reason:
+        log.line(str(reason))
+        _close(step, Step.State.SKIPPED)
+    except ConsoleError as error:
+        log.line(str(error))
+        _close(step, Step.State.FAILED, error=str(error))
+        raise
+    except Exception as crash:
+        _close(step, Step.State.FAILED, error=str(StepCrashed(problem=type(crash).__name__)))
+        raise
+    except BaseException:
+        _close(step, Step.State.INTERRUPTED, error="The process that did the work was asked to stop.")
+        raise
+    else:
+        _close(step, Step.State.DONE, saw=_as_data(saw))
+
+
+def _close(step: Step, state: Step.State, *, saw: dict[str, Any] | None = None, error: str = "") -> None:
+    Step.objects.filter(pk=step.pk).update(state=state, ended_at=Now(), saw=saw or {}, error=error)
+
+
+def _end(run: Run, state: Run.State, error: str) -> None:
+    """The state is this process's to say; what happened to the table is the target's."""
+    found = settle.outcome_of(run)
+    if state == Run.State.REFUSED and found.outcome != Run.Outcome.NOTHING:
+        state = Run.State.FAILED  # A refusal says that nothing was changed; something was, before it.
+    if found.is_unknown:
+        Run.objects.filter(pk=run.pk, state=Run.State.RUNNING).update(state=Run.State.UNKNOWN, error=error)
+        return
+    Run.objects.filter(pk=run.pk, state=Run.State.RUNNING).update(
+        state=state, ended_at=Now(), error=error, outcome=found.outcome
+    )
+
+
+def _as_data(saw: Any) -> dict[str, Any]:
+    data = asdict(saw) if is_dataclass(saw) and not isinstance(saw, type) else dict(saw or {})
+    readable: dict[str, Any] = json.loads(json.dumps(data, cls=DjangoJSONEncoder))
+    return readable

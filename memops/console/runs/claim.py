@@ -1,0 +1,67 @@
+"""One winner: a run is claimed by a conditional UPDATE, and held by advisory locks for as long as the process lives."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from django.db import DEFAULT_DB_ALIAS
+from django.db.models.functions import Now
+
+from memops.console.errors import ClaimLost, TargetHeld
+from memops.console.models import Run
+from memops.console.pg import claims
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """A run that is this process's. The locks vanish with it, which is how everybody sees that a worker is lost."""
+
+    run: Run
+    own: claims.Held
+    target: claims.Held | None
+
+    def confirm(self) -> None:
+        """Raises ClaimLost if a lock's session has ended: somebody else may have taken over since."""
+        for held in (self.own, self.target):
+            if held is not None and not held.is_held():
+                raise ClaimLost(run=self.run.pk, target=self.run.target_id, where=held.alias)
+
+
+@contextmanager
+def claimed(run_id: int) -> Iterator[Claim | None]:
+    """Claim a queued run; gives None if it is not queued any more, or another process has it.
+
+    Raises TargetHeld where another console works on the same target, TargetUnreachable where it does not answer: the
+    run is claimed then, and it is the caller's to record the error on it.
+    """
+    with claims.hold_run(DEFAULT_DB_ALIAS, run_id) as own:
+        if own is None:
+            yield None
+            return
+        won = Run.objects.filter(pk=run_id, state=Run.State.QUEUED).update(
+            state=Run.State.RUNNING, claimed_at=Now(), worker=f"{socket.gethostname()} process {os.getpid()}"
+        )
+        if not won:
+            yield None
+            return
+        run = Run.objects.select_related("target").get(pk=run_id)
+        yield Claim(run=run, own=own, target=None)
+
+
+@contextmanager
+def target_held(claim: Claim) -> Iterator[Claim]:
+    """Hold the target as well: one run at a time on a database, whichever console asks for it."""
+    run = claim.run
+    with claims.hold_target(run.target_id) as target:
+        if target is None:
+            raise TargetHeld(target=run.target_id, run=run.pk)
+        yield Claim(run=run, own=claim.own, target=target)
+
+
+def is_held(run: Run) -> bool:
+    """Does a living process hold this run?"""
+    return claims.run_is_held(DEFAULT_DB_ALIAS, run.pk)

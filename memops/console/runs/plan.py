@@ -1,0 +1,262 @@
+"""What a run would do, exactly, and what forbids it: made for a person to read, and bound by a digest to be
+executed."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import timedelta
+from typing import Any
+
+from django.conf import settings
+from django.utils import timezone
+
+import memops
+from memops import sql
+from memops.console.errors import NothingToUndo, NothingToVerify, StalePlan
+from memops.console.models import Backup, QuarantinedTable, Run
+from memops.console.models.plans import Plan, changes
+from memops.console.pg import migrations
+from memops.console.runs import kinds, targets
+from memops.console.steps import examination
+from memops.console.steps.examination import Examination
+
+NO_LOCK = "None that a reader or a writer would notice: pg_dump and the check read a snapshot (access share)."
+EXCLUSIVE = "Access exclusive on memory_chunks, for the milliseconds of one transaction."
+
+
+def plan_rollback(alias: str, *, emergency: bool = False) -> Plan:
+    """Plan to take memory_chunks out of service. Raises TargetUnreachable, UnknownTarget."""
+    targets.get(alias)
+    found = examination.look(alias)
+    _rollback_rules(found)
+    folder = examination.backup_folder(alias)
+    examination.backup_rules(found, folder=folder)
+    if emergency:
+        # Backup and proof come after the rollback: what forbids them now is worth knowing, and forbids nothing.
+        for finding in [finding for finding in found.findings if finding.backup_only]:
+            found.findings.remove(finding)
+            found.warn(finding.code, f"The backup after the rollback will fail: {finding.text}")
+    return _plan(
+        found,
+        kind=Run.Kind.ROLLBACK,
+        emergency=emergency,
+        text=f"{sql.down()}\n{sql.forget_history()}",
+        lock=EXCLUSIVE,
+        backup_folder=str(folder),
+        brings_back="The next deploy creates an empty memory_chunks: manage.py migrate memops. Undo of this run"
+        " brings the"
+        " rows back.",
+    )
+
+
+def plan_undo(run: Run) -> Plan:
+    """Plan to move the table that ``run`` has quarantined back. Raises NothingToUndo, TargetUnreachable."""
+    table = QuarantinedTable.objects.filter(run=run).first()
+    if table is None:
+        raise NothingToUndo(
+            run=run.pk, why=f"its outcome is: {(run.get_outcome_display() or run.get_state_display()).lower()}"
+        )
+    if table.state != QuarantinedTable.State.KEPT:
+        raise NothingToUndo(run=run.pk, why=f"{table.name} is {table.get_state_display().lower()}")
+    targets.get(run.target_id)
+    found = examination.look(run.target_id, schema="memops_quarantine", name=table.name)
+    if found.relation is None or found.relation.oid != table.table_oid:
+        found.refuse(
+            "missing",
+            f'{table.relation} is not on the target "{run.target_id}" any more: it was renamed, moved or dropped'
+            " by hand.",
+        )
+    _same_server(found, table.server)
+    standing = examination.look(run.target_id)
+    if standing.table is not None and standing.table.rows:
+        found.refuse(
+            "newer table",
+            f"public.memory_chunks exists and has {standing.table.rows:,} rows that came after the rollback;"
+            " moving the old"
+            " table back would hide them. Roll it back first (its rows go to quarantine as well), then undo this one.",
+        )
+    elif standing.table is not None:
+        found.warn("empty table", "public.memory_chunks exists and is empty: it is dropped to make room.")
+        found.findings += [finding for finding in standing.findings if finding.code in ("dependent", "not owner")]
+    return _plan(
+        found,
+        kind=Run.Kind.UNDO,
+        undoes=run.pk,
+        text=f"set local memops.undo_table = '{table.name}';\n\n{sql.undo()}",
+        lock=EXCLUSIVE,
+        names=list(run.saw("reverse").get("migrations") or migrations.known()),
+    )
+
+
+def plan_backup(alias: str, *, quarantined: QuarantinedTable | None = None) -> Plan:
+    """Plan a verified backup of memory_chunks, or of a table in quarantine. Raises TargetUnreachable, UnknownTarget."""
+    targets.get(alias)
+    if quarantined is None:
+        found = examination.look(alias)
+        if found.relation is None:
+            found.refuse("no table", f'There is no public.memory_chunks on the target "{alias}": nothing to back up.')
+    else:
+        found = examination.look(alias, schema="memops_quarantine", name=quarantined.name)
+        _same_server(found, quarantined.server)
+        if found.relation is None or found.relation.oid != quarantined.table_oid:
+            found.refuse("missing", f'{quarantined.relation} is not on the target "{alias}" any more.')
+    # Reading needs neither: a dump takes the table's dependents not along, and waits for nobody.
+    found.findings = [finding for finding in found.findings if finding.code not in ("dependent", "in use", "not owner")]
+    folder = examination.backup_folder(alias)
+    examination.backup_rules(found, folder=folder)
+    return _plan(
+        found,
+        kind=Run.Kind.BACKUP,
+        text="",
+        lock=NO_LOCK,
+        backup_folder=str(folder),
+        relation=quarantined.relation if quarantined else "public.memory_chunks",
+    )
+
+
+def plan_verify(backup: Backup) -> Plan:
+    """Plan to prove a backup by restoring it into a scratch database. Raises NothingToVerify, TargetUnreachable."""
+    if backup.state not in (Backup.State.WRITTEN, Backup.State.VERIFIED):
+        raise NothingToVerify(backup=backup.pk, why=f"it is {backup.get_state_display().lower()}")
+    targets.get(backup.target_id)
+    found = examination.look(backup.target_id)
+    found.findings = [finding for finding in found.findings if finding.code in ("standby", "pooler")]
+    examination.backup_rules(found, folder=examination.backup_folder(backup.target_id))
+    found.findings = [finding for finding in found.findings if finding.code not in ("disk", "backup folder")]
+    return _plan(
+        found,
+        kind=Run.Kind.VERIFY,
+        text="",
+        lock="None on the target's table.",
+        relation=backup.relation,
+        subject=backup.pk,
+    )
+
+
+def still_holds(run: Run) -> None:
+    """Make the plan of a claimed run again. Raises StalePlan with what changed; what a person agreed to is not this."""
+    then = run.planned()
+    now = remake(run)
+    if now.digest != run.digest:
+        raise StalePlan(target=run.target_id, changes="; ".join(changes(then.binding, now.binding)))
+
+
+def remake(run: Run) -> Plan:
+    """The plan of a run as it would be made now."""
+    if run.kind == Run.Kind.ROLLBACK:
+        return plan_rollback(run.target_id, emergency=run.emergency)
+    if run.kind == Run.Kind.UNDO and run.undoes is not None:
+        return plan_undo(run.undoes)
+    if run.kind == Run.Kind.VERIFY and run.subject is not None:
+        return plan_verify(run.subject)
+    relation = run.planned().relation
+    quarantined = None
+    if relation != "public.memory_chunks":
+        name = relation.partition(".")[2]
+        quarantined = QuarantinedTable.objects.filter(target=run.target_id, name=name, server=run.server).first()
+    return plan_backup(run.target_id, quarantined=quarantined)
+
+
+def _rollback_rules(found: Examination) -> None:
+    alias = found.alias
+    if found.relation is None and not found.migrations:
+        found.refuse("nothing there", f'memory_chunks is not deployed on the target "{alias}": nothing to roll back.')
+    elif found.relation is None:
+        found.warn(
+            "no table",
+            f'The history of "{alias}" says that the migration is applied, but there is no table: the rollback'
+            " only sets the"
+            " history right.",
+        )
+    elif not found.migrations:
+        found.refuse(
+            "not recorded",
+            f'public.memory_chunks is on the target "{alias}", but its migration is not recorded, so reversing it'
+            " would do"
+            f" nothing. If it is memops' table: manage.py migrate memops --fake --database={alias}.",
+        )
+    for name in migrations.not_atomic():
+        found.refuse("not atomic", f"Migration {name} is not atomic: it cannot be reversed in one transaction.")
+    for name in found.migrations:
+        if name not in migrations.known():
+            found.refuse(
+                "unknown migration",
+                f'The target "{alias}" has migration {name}, which this version of memops does not know. Use the'
+                " version"
+                " that applied it.",
+            )
+
+
+def _same_server(found: Examination, server: str) -> None:
+    if server and server != found.server_identity:
+        found.refuse(
+            "other server",
+            f'The alias "{found.alias}" now leads to another database ({found.server_identity}) than the one this was'
+            f" recorded on ({server}).",
+        )
+
+
+def _plan(
+    found: Examination,
+    *,
+    kind: Run.Kind,
+    text: str,
+    lock: str,
+    emergency: bool = False,
+    backup_folder: str = "",
+    relation: str = "public.memory_chunks",
+    undoes: int | None = None,
+    subject: int | None = None,
+    brings_back: str = "",
+    names: list[str] | None = None,
+) -> Plan:
+    lock_timeout: timedelta = settings.MEMOPS_LOCK_TIMEOUT
+    lock_budget: timedelta = settings.MEMOPS_LOCK_BUDGET
+    known = migrations.known()
+    names = found.migrations if names is None else names
+    binding: dict[str, Any] = {
+        "kind": str(kind),
+        "target": found.alias,
+        "server": found.server_identity,
+        "table_oid": found.relation.oid if found.relation else None,
+        "policies": _policies(found),
+        "migrations": names,
+        "migration_sources": [known.get(name, "unknown") for name in names],
+        "sql": hashlib.sha256(text.encode()).hexdigest(),
+        "lock_timeout_seconds": lock_timeout.total_seconds(),
+        "lock_budget_seconds": lock_budget.total_seconds(),
+        "emergency": emergency,
+        "relation": relation,
+        "undoes": undoes,
+        "subject": subject,
+        "tool_version": memops.__version__,
+    }
+    return Plan(
+        kind=kind,
+        target=found.alias,
+        made_at=timezone.now(),
+        binding=binding,
+        table=found.table,
+        sql=text,
+        steps=kinds.planned(kind, emergency=emergency),
+        lock=lock,
+        lock_timeout=lock_timeout,
+        lock_budget=lock_budget,
+        relation=relation,
+        emergency=emergency,
+        undoes=undoes,
+        subject=subject,
+        findings=found.findings,
+        backup_folder=backup_folder,
+        scratch=found.scratch,
+        brings_back=brings_back,
+    )
+
+
+def _policies(found: Examination) -> list[str]:
+    if found.relation is None:
+        return []
+    return [
+        f"{policy.name} {policy.command} to {', '.join(policy.roles)} using {policy.using} with check {policy.check}"
+        for policy in found.relation.policies
+    ]

@@ -1,0 +1,71 @@
+"""Settle what was left open: runs whose worker is gone, and runs whose outcome could not be read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from django.db.models.functions import Now
+
+from memops.console.models import Run, Step
+from memops.console.runs import claim, queue, settle
+from memops.console.runs.request import Requester
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settled:
+    """What reconcile did with one run: ``run.state`` is what it is now, ``was`` what it was."""
+
+    run: Run
+    was: str
+    text: str
+
+
+def is_lost(run: Run) -> bool:
+    """It is said to be running, and no living process holds it."""
+    return run.state == Run.State.RUNNING and not claim.is_held(run)
+
+
+def reconcile(*, requester: Requester, only: Run | None = None) -> list[Settled]:
+    """Read the truth about every lost and unknown run, and ring again for queued ones that no bell is waiting for.
+
+    A run is never continued: what it had not done is not done, and a new one can be asked for.
+    """
+    settled = []
+    active = Run.objects.filter(state__in=Run.ACTIVE).select_related("target").order_by("pk")
+    for run in active.filter(pk=only.pk) if only else active:
+        if run.state == Run.State.QUEUED:
+            if not queue.is_waiting(run):
+                queue.ring(run)
+                settled.append(
+                    Settled(run=run, was=run.state, text="its entry in the queue was lost; it is queued again")
+                )
+        elif run.state == Run.State.UNKNOWN or is_lost(run):
+            settled.append(_settle(run, requester))
+    return settled
+
+
+def _settle(run: Run, requester: Requester) -> Settled:
+    was = run.state
+    found = settle.outcome_of(run, patience=timedelta(seconds=2))
+    run.refresh_from_db()
+    if found.is_unknown:
+        Run.objects.filter(pk=run.pk, state=was).update(state=Run.State.UNKNOWN)
+        run.refresh_from_db()
+        return Settled(run=run, was=was, text="the target still does not say what happened; try again when it answers")
+    outcome = Run.Outcome(found.outcome).label
+    error = (
+        f"The worker ({run.worker or 'not known'}) was lost. {requester.name} reconciled it; the target's records say:"
+        f" {outcome[0].lower()}{outcome[1:]}."
+    )
+    Step.objects.filter(run=run, state=Step.State.RUNNING).update(
+        state=Step.State.INTERRUPTED, ended_at=Now(), error="The worker was lost."
+    )
+    changed = Run.objects.filter(pk=run.pk, state=was).update(
+        state=Run.State.INTERRUPTED, ended_at=Now(), outcome=found.outcome, error=error
+    )
+    run.refresh_from_db()
+    if not changed:
+        return Settled(run=run, was=was, text=f"it ended meanwhile: {run.get_state_display().lower()}")
+    run.backups.filter(state="writing").update(state="failed", error="The worker was lost while it was written.")
+    return Settled(run=run, was=was, text=f"{outcome[0].lower()}{outcome[1:]}")

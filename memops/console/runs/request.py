@@ -1,0 +1,111 @@
+"""Ask for a run: store it with its plan and steps, and ring the queue, in one transaction."""
+
+from __future__ import annotations
+
+import unicodedata
+from dataclasses import dataclass
+
+from django.contrib.auth.models import User
+from django.db import IntegrityError, transaction
+from django.db.models.functions import Now
+from django.utils import timezone
+
+from memops.console.errors import (
+    NonceUsed,
+    NotCancellable,
+    PlanRefused,
+    ReasonMissing,
+    ReasonUnreadable,
+    StalePlan,
+    TargetBusy,
+)
+from memops.console.models import Run, Step
+from memops.console.models.plans import Plan
+from memops.console.runs import queue
+
+LONGEST_REASON = 2000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Requester:
+    """Who asks, and through which door."""
+
+    name: str
+    origin: Run.Origin
+    user: User | None = None
+
+
+def submit(plan: Plan, *, requester: Requester, reason: str, seen_digest: str, nonce: str | None = None) -> Run:
+    """Store the run that ``plan`` describes, queued for a worker.
+
+    ``seen_digest`` is the digest of the plan that the requester has read: if that is not this plan, nothing is started.
+    Raises PlanRefused, StalePlan, ReasonMissing, ReasonUnreadable, TargetBusy, NonceUsed.
+    """
+    reason = readable_reason(reason)
+    if nonce and (first := Run.objects.filter(nonce=nonce).first()):
+        raise NonceUsed(run=first.pk)
+    if seen_digest != plan.digest:
+        raise StalePlan(target=plan.target, changes="the plan that was shown is not the plan of now")
+    if not plan.is_possible:
+        raise PlanRefused(
+            kind=plan.kind, target=plan.target, reasons=" ".join(finding.text for finding in plan.refusals)
+        )
+    try:
+        with transaction.atomic():
+            run = Run.objects.create(
+                target_id=plan.target,
+                kind=plan.kind,
+                emergency=plan.emergency,
+                origin=requester.origin,
+                plan=plan.as_json(),
+                digest=plan.digest,
+                requester=requester.user,
+                requester_name=requester.name,
+                reason=reason,
+                nonce=nonce,
+                undoes_id=plan.undoes,
+                subject_id=plan.subject,
+                server=plan.binding.get("server", ""),
+            )
+            Step.objects.bulk_create(
+                Step(run=run, position=position, name=planned.name, title=planned.title)
+                for position, planned in enumerate(plan.steps, 1)
+            )
+            queue.ring(run)
+    except IntegrityError as error:
+        if nonce and (first := Run.objects.filter(nonce=nonce).first()):
+            raise NonceUsed(run=first.pk) from error
+        active = Run.objects.filter(target_id=plan.target, state__in=Run.ACTIVE).first()
+        if active is None:
+            raise
+        raise TargetBusy(target=plan.target, run=active.pk, state=active.get_state_display().lower()) from error
+    run.refresh_from_db()
+    return run
+
+
+def cancel(run: Run, *, requester: Requester) -> Run:
+    """Take back a run that no worker has claimed yet. Raises NotCancellable."""
+    cancelled = Run.objects.filter(pk=run.pk, state=Run.State.QUEUED).update(
+        state=Run.State.CANCELLED,
+        ended_at=Now(),
+        outcome=Run.Outcome.NOTHING,
+        error=f"Cancelled by {requester.name} at {timezone.now():%H:%M:%S} UTC, before a worker had claimed it.",
+    )
+    run.refresh_from_db()
+    if not cancelled:
+        raise NotCancellable(run=run.pk, state=run.get_state_display().lower())
+    return run
+
+
+def readable_reason(reason: str) -> str:
+    """The reason as it is kept. Control and direction characters would let it show as something else than it says."""
+    reason = reason.strip()
+    if not reason:
+        raise ReasonMissing()
+    if len(reason) > LONGEST_REASON:
+        raise ReasonUnreadable(problem=f"has {len(reason)} characters; {LONGEST_REASON} are kept")
+    strange = {char for char in reason if unicodedata.category(char) in ("Cc", "Cf", "Cs") and char not in "\r\n\t"}
+    if strange:
+        names = ", ".join(sorted(unicodedata.name(char, f"U+{ord(char):04X}") for char in strange))
+        raise ReasonUnreadable(problem=f"has characters that do not show: {names}")
+    return reason

@@ -1,0 +1,32 @@
+"""What became of a run's change, from the target's own records."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from memops.console.models import Run
+from memops.console.pg import outcome
+from memops.console.steps.record import record_change
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """``is_unknown``: the target does not say, so nobody may."""
+
+    outcome: str
+    is_unknown: bool = False
+
+
+def outcome_of(run: Run, *, patience: timedelta = outcome.PATIENCE) -> Found:
+    """Read what happened. A run that never began its transaction has changed nothing, whether the target answers or
+    not."""
+    run.refresh_from_db()
+    if run.outcome:
+        return Found(outcome=run.outcome)
+    if not run.xid:
+        return Found(outcome=Run.Outcome.NOTHING)
+    read = outcome.read(run.target_id, key=str(run.key), xid=run.xid, patience=patience)
+    if read.entry is not None:
+        return Found(outcome=record_change(run, read.entry))
+    return Found(outcome=Run.Outcome.NOTHING if read.known else "", is_unknown=not read.known)

@@ -1,0 +1,237 @@
+"""What has to be known before a target is touched: the facts, and what they forbid or make doubtful.
+
+The plan that a person reads and the precheck of the run are this same examination.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from django.conf import settings
+
+from memops.console.errors import ConsoleError
+from memops.console.models.plans import Finding, Level, TableSeen
+from memops.console.pg import blockers, catalogue, clients, migrations, scratch, session
+from memops.console.pg.blockers import Blocker
+from memops.console.pg.catalogue import Server
+from memops.console.pg.relation import Relation
+
+PUBLIC = ("public", "memory_chunks")
+
+COUNT_TIMEOUT = timedelta(seconds=5)
+"""A table that takes longer to count is shown with the planner's estimate."""
+
+GLANCE_TIMEOUT = timedelta(milliseconds=500)
+
+ARCHIVE_SHARE = 1.2
+"""A compressed archive took 0.6 to 0.9 of the table's own bytes; what is free has to be more than that."""
+
+
+@dataclass(kw_only=True)
+class Examination:
+    """The facts about one relation on one target. ``relation`` is None where there is no such table."""
+
+    alias: str
+    server: Server
+    relation: Relation | None
+    table: TableSeen | None
+    migrations: list[str]
+    findings: list[Finding] = field(default_factory=list)
+    other_tables: dict[str, int] = field(default_factory=dict)
+    blockers: list[Blocker] = field(default_factory=list)
+    prepared: list[str] = field(default_factory=list)
+    replication: list[str] = field(default_factory=list)
+    extensions: dict[str, str] = field(default_factory=dict)
+    free_bytes: int | None = None
+    client: str = ""
+    scratch: str = ""
+
+    @property
+    def server_identity(self) -> str:
+        return f"{self.server.system_identifier}/{self.server.database_oid}"
+
+    def refuse(self, code: str, text: str, *, backup_only: bool = False) -> None:
+        self.findings.append(Finding(code=code, level=Level.REFUSES, text=text, backup_only=backup_only))
+
+    def warn(self, code: str, text: str) -> None:
+        self.findings.append(Finding(code=code, level=Level.WARNS, text=text))
+
+
+def look(alias: str, *, schema: str = PUBLIC[0], name: str = PUBLIC[1]) -> Examination:
+    """Read the facts about a relation. Raises TargetUnreachable, UnknownTarget."""
+    with session.connect(alias, application_name="memops examines") as connection:
+        server = catalogue.server(connection)
+        relation = catalogue.relation(connection, schema, name)
+        found = Examination(
+            alias=alias,
+            server=server,
+            relation=relation,
+            table=table_seen(connection, relation) if relation else None,
+            migrations=catalogue.migrations(connection, migrations.LABEL),
+            other_tables=catalogue.other_tables(connection),
+            extensions=catalogue.extensions(connection),
+        )
+        _server_rules(found)
+        if relation is not None:
+            _relation_rules(found, connection, relation)
+    return found
+
+
+def glance(alias: str) -> Examination:
+    """The facts that an overview shows, without those that only a change needs. Raises TargetUnreachable."""
+    with session.connect(alias, application_name="memops glances") as connection:
+        relation = catalogue.relation(connection, *PUBLIC)
+        found = Examination(
+            alias=alias,
+            server=catalogue.server(connection),
+            relation=relation,
+            table=table_seen(connection, relation, within=GLANCE_TIMEOUT) if relation else None,
+            migrations=catalogue.migrations(connection, migrations.LABEL),
+        )
+        if relation is not None and not relation.rls_enabled:
+            found.warn("no row security", "Row-level security is off: every role with a grant sees all tenants.")
+    return found
+
+
+def table_seen(
+    connection: psycopg.Connection[Any], relation: Relation, *, within: timedelta = COUNT_TIMEOUT
+) -> TableSeen:
+    rows, exact = _rows(connection, relation, within)
+    return TableSeen(
+        schema=relation.schema,
+        name=relation.name,
+        oid=relation.oid,
+        rows=rows,
+        rows_exact=exact,
+        total_bytes=relation.total_bytes,
+        table_bytes=relation.table_bytes,
+        index_bytes=relation.index_bytes,
+        indexes=[index.name for index in relation.indexes],
+        policies=[policy.name for policy in relation.policies],
+        row_security=relation.rls_enabled,
+        row_security_forced=relation.rls_forced,
+    )
+
+
+def _rows(connection: psycopg.Connection[Any], relation: Relation, within: timedelta) -> tuple[int, bool]:
+    try:
+        return catalogue.exact_rows(connection, relation.schema, relation.name, within=within), True
+    except (psycopg.errors.QueryCanceled, psycopg.errors.LockNotAvailable, psycopg.errors.InsufficientPrivilege):
+        return max(relation.estimated_rows, 0), False
+
+
+def _server_rules(found: Examination) -> None:
+    alias, server = found.alias, found.server
+    if server.is_standby:
+        found.refuse("standby", f'The target "{alias}" is a standby: it can only be read. Use the primary\'s address.')
+    if session.is_pooled(alias):
+        found.refuse(
+            "pooler",
+            f'The target "{alias}" is reached through a pooler in transaction mode: locks and settings do not'
+            " hold there."
+            " Use the server's own address and port.",
+        )
+    if server.is_superuser:
+        found.warn(
+            "superuser",
+            f'memops connects to "{alias}" as the superuser {server.role}. It needs less: manage.py memops sql roles'
+            " prints the role to use.",
+        )
+
+
+def _relation_rules(found: Examination, connection: psycopg.Connection[Any], relation: Relation) -> None:
+    alias, what = found.alias, f"{relation.schema}.{relation.name}"
+    if not catalogue.is_owner(connection, relation.oid):
+        found.refuse(
+            "not owner",
+            f'{what} on "{alias}" belongs to {relation.owner}; memops connects as {found.server.role}, who may'
+            " not move it."
+            f" alter table {what} owner to {found.server.role}, or connect as the owner.",
+        )
+    if relation.row_security_active:
+        found.refuse(
+            "row security",
+            f'The role {found.server.role} sees only a part of {what} on "{alias}": row-level security holds for'
+            " it, so a"
+            " backup would be incomplete. Give it BYPASSRLS (manage.py memops sql roles).",
+        )
+    for dependent in catalogue.dependents(connection, relation.oid):
+        found.refuse(
+            "dependent",
+            f"{dependent.kind} {dependent.name} depends on {what}; moving the table would take it along or break it."
+            " Drop it, or change it, first.",
+        )
+    found.blockers = blockers.of_relation(connection, relation.oid)
+    for prepared in catalogue.prepared_transactions(connection, relation.oid):
+        found.prepared.append(prepared.gid)
+        if prepared.holds_table:
+            found.refuse(
+                "prepared transaction",
+                f"The prepared transaction {prepared.gid!r} of {prepared.owner} holds {what} since"
+                f" {prepared.prepared_at:%Y-%m-%d %H:%M} UTC and will until it is ended: commit prepared or rollback"
+                " prepared.",
+            )
+    for holder in found.blockers:
+        if holder.kind != "prepared transaction":
+            found.warn("in use", f"{what} is in use by {holder}. The change waits for it within the lock budget.")
+    if not relation.rls_enabled:
+        found.warn("no row security", f"Row-level security is off on {what}: every role with a grant sees all tenants.")
+    for standing in catalogue.replication(connection, relation.oid):
+        found.replication.append(str(standing))
+        found.warn("replication", f"{standing}: the change goes there too.")
+
+
+def backup_rules(found: Examination, *, folder: Path) -> None:
+    """Can this target be backed up, and the backup be proved? What forbids it forbids nothing else."""
+    try:
+        client = clients.find("pg_dump", server_version=found.server.version_num)
+        clients.find("pg_restore", server_version=found.server.version_num)
+        found.client = f"pg_dump {client.version}"
+    except ConsoleError as error:
+        found.refuse("client", str(error), backup_only=True)
+    try:
+        found.scratch = str(scratch.place(found.alias))
+    except ConsoleError as error:
+        found.refuse("scratch place", str(error), backup_only=True)
+    for problem in _folder_problems(folder):
+        found.refuse("backup folder", problem, backup_only=True)
+        return
+    filesystem = os.statvfs(folder)
+    found.free_bytes = filesystem.f_bavail * filesystem.f_frsize
+    needed = int((found.table.table_bytes if found.table else 0) * ARCHIVE_SHARE)
+    if found.free_bytes < needed:
+        found.refuse(
+            "disk",
+            f"The backup folder {folder} has {found.free_bytes:,} bytes free, and the backup may need {needed:,}."
+            " Make room,"
+            " or set MEMOPS_BACKUP_DIR to a larger disk.",
+            backup_only=True,
+        )
+
+
+def _folder_problems(folder: Path) -> Iterator[str]:
+    """Why a backup could not be written there. The proof is a file that is written and removed again."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as probe:
+            probe.write(b"memops")
+            probe.flush()
+    except OSError as error:
+        reason = errno.errorcode.get(error.errno or 0, "error")
+        yield (
+            f"The backup folder {folder} cannot be written ({os.strerror(error.errno or 0)}, {reason}). Mend it, or set"
+            " MEMOPS_BACKUP_DIR to another folder."
+        )
+
+
+def backup_folder(alias: str) -> Path:
+    """Where the backups of a target are kept."""
+    return Path(settings.MEMOPS_BACKUP_DIR) / alias

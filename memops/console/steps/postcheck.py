@@ -1,0 +1,183 @@
+"""Look afterwards: is it what was planned, all of it, and nothing else?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+
+from memops.console.errors import PostcheckFailed
+from memops.console.models import QuarantinedTable, Run
+from memops.console.pg import catalogue, migrations, session
+from memops.console.pg.relation import Relation, differences
+from memops.console.steps import StepLog, step
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    name: str
+    ok: bool
+    detail: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Postchecked:
+    checks: list[Check]
+
+
+@step("postcheck", "Check the result")
+def postcheck(run: Run, log: StepLog) -> Postchecked:
+    """Compare the target with what the run was to leave. Raises PostcheckFailed, which names every check that
+    failed."""
+    with session.connect(run.target_id, application_name="memops checks") as connection:
+        look = _after_undo if run.kind == Run.Kind.UNDO else _after_rollback
+        checks = [*look(run, connection), *_others_untouched(run, connection)]
+    for check in checks:
+        log.line(f"{'OK' if check.ok else 'FAILED'} {check.name}: {check.detail}")
+    failed = [check for check in checks if not check.ok]
+    if failed:
+        raise PostcheckFailed(
+            target=run.target_id, failed="; ".join(f"{check.name}: {check.detail}" for check in failed)
+        )
+    return Postchecked(checks=checks)
+
+
+def _after_rollback(run: Run, connection: psycopg.Connection[Any]) -> Iterator[Check]:
+    """Runbook R04: table gone, policies gone, indexes gone, history updated; and the quarantined copy is whole."""
+    left = catalogue.leftovers(connection, "public", "memory_chunks")
+    yield Check(
+        name="The table is gone from public",
+        ok="table" not in left,
+        detail="to_regclass('public.memory_chunks') is null"
+        if "table" not in left
+        else "public.memory_chunks is there",
+    )
+    for kind, title in (
+        ("policy", "Its policies are gone"),
+        ("index", "Its indexes are gone"),
+        ("type", "Its types are gone"),
+    ):
+        names = left.get(kind, [])
+        yield Check(name=title, ok=not names, detail=f"left: {', '.join(names)}" if names else "none is left in public")
+    applied = catalogue.migrations(connection, migrations.LABEL)
+    yield Check(
+        name="The migration history says so",
+        ok=not applied,
+        detail=f"still applied: {', '.join(applied)}" if applied else "no migration of memops is applied",
+    )
+    if run.outcome == Run.Outcome.QUARANTINED:
+        yield from _quarantined_whole(run, connection, run.quarantined_table)
+
+
+def _quarantined_whole(run: Run, connection: psycopg.Connection[Any], table: QuarantinedTable) -> Iterator[Check]:
+    before = run.saw("precheck")
+    relation = catalogue.relation(connection, "memops_quarantine", table.name)
+    yield Check(
+        name="The table is in quarantine",
+        ok=relation is not None and relation.oid == table.table_oid == before["table"]["oid"],
+        detail=f"{table.relation}, the same table (oid {table.table_oid})"
+        if relation
+        else f"{table.relation} is missing",
+    )
+    if relation is None:
+        return
+    names = catalogue.earlier_names(connection, relation.oid)
+    now = relation.catalogue(grants=False, names=names)
+    found = differences(_without_grants(before["catalogue"]), now)
+    yield Check(
+        name="The quarantined table is complete",
+        ok=not found,
+        detail="; ".join(found)
+        or f"{len(relation.columns)} columns, {len(relation.indexes)} indexes, {len(relation.constraints)} constraints,"
+        f" {len(relation.policies)} policy as before; row-level security as before",
+    )
+    yield _no_grants(relation)
+    rows = catalogue.exact_rows(connection, relation.schema, relation.name)
+    QuarantinedTable.objects.filter(pk=table.pk).update(rows=rows, total_bytes=relation.total_bytes)
+    yield Check(name="Its rows are there", ok=rows > 0, detail=f"{rows:,} rows, {relation.total_bytes:,} bytes")
+
+
+def _no_grants(relation: Relation) -> Check:
+    held = sorted(
+        {
+            f"{grant.privilege} for {grant.grantee or 'PUBLIC'}"
+            for grant in relation.grants
+            if grant.grantee != relation.owner
+        }
+    )
+    return Check(
+        name="Nobody but the owner has a right on it",
+        ok=not held,
+        detail=", ".join(held) or f"every grant is revoked; the owner is {relation.owner}",
+    )
+
+
+def _after_undo(run: Run, connection: psycopg.Connection[Any]) -> Iterator[Check]:
+    assert run.undoes is not None
+    table = run.undoes.quarantined_table
+    relation = catalogue.relation(connection, "public", "memory_chunks")
+    yield Check(
+        name="The table is back in public",
+        ok=relation is not None and relation.oid == table.table_oid,
+        detail=f"public.memory_chunks, the same table (oid {table.table_oid})"
+        if relation
+        else "public.memory_chunks is missing",
+    )
+    left = catalogue.relation(connection, "memops_quarantine", table.name)
+    yield Check(
+        name="It has left quarantine",
+        ok=left is None,
+        detail=f"{table.relation} is there" if left else f"there is no {table.relation}",
+    )
+    if relation is None:
+        return
+    before = run.undoes.saw("precheck").get("catalogue")
+    if before:
+        found = differences(before, relation.catalogue())
+        yield Check(
+            name="It is as it was before the rollback",
+            ok=not found,
+            detail="; ".join(found)
+            or f"owner, {len(relation.grants)} grants, row-level security, {len(relation.policies)} policy,"
+            f" {len(relation.constraints)} constraints and {len(relation.indexes)} indexes as before",
+        )
+    yield Check(
+        name="Row-level security protects it",
+        ok=relation.rls_enabled and relation.rls_forced and bool(relation.policies),
+        detail=f"enabled: {relation.rls_enabled}, forced: {relation.rls_forced},"
+        f" policies: {', '.join(policy.name for policy in relation.policies) or 'none'}",
+    )
+    missing = sorted(set(run.planned().binding["migrations"]) - set(catalogue.migrations(connection, migrations.LABEL)))
+    yield Check(
+        name="The migration history says so",
+        ok=not missing,
+        detail=f"not recorded: {', '.join(missing)}" if missing else "its migrations are recorded as applied",
+    )
+    rows = catalogue.exact_rows(connection, "public", "memory_chunks")
+    expected = table.rows
+    yield Check(
+        name="Its rows are there",
+        # Writers are back as soon as the table is: more rows than before are theirs.
+        ok=expected is None or rows > 0 or expected == 0,
+        detail=f"{rows:,} rows" + (f", {expected:,} at the rollback" if expected is not None else ""),
+    )
+
+
+def _others_untouched(run: Run, connection: psycopg.Connection[Any]) -> Iterator[Check]:
+    ours = ("memops_quarantine.", "public.memory_chunks")
+    before = {name: oid for name, oid in run.saw("precheck")["other_tables"].items() if not name.startswith(ours)}
+    now = catalogue.other_tables(connection)
+    gone = sorted(name for name, oid in before.items() if now.get(name) != oid)
+    yield Check(
+        name="Other tables are untouched",
+        ok=not gone,
+        detail=f"gone or replaced since the precheck: {', '.join(gone)}"
+        if gone
+        else f"all {len(before)} are the same tables",
+    )
+
+
+def _without_grants(stored: dict[str, Any]) -> dict[str, Any]:
+    return {part: value for part, value in stored.items() if part != "grants"}

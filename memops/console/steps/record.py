@@ -1,0 +1,63 @@
+"""Take what a target's journal says into the console's records."""
+
+from __future__ import annotations
+
+from django.db import transaction
+from django.utils import timezone
+
+from memops.console.models import QuarantinedTable, Run
+from memops.console.pg.catalogue import JournalEntry
+
+OUTCOMES = {
+    "deploy": Run.Outcome.DEPLOYED,
+    "quarantine": Run.Outcome.QUARANTINED,
+    "drop": Run.Outcome.DROPPED,
+    "undo": Run.Outcome.RESTORED,
+}
+
+
+def record_change(run: Run, entry: JournalEntry) -> str:
+    """Write the outcome on the run, and keep the list of quarantined tables true. Safe to repeat. Returns the
+    outcome."""
+    outcome = OUTCOMES[entry.action].value
+    with transaction.atomic():
+        Run.objects.filter(pk=run.pk).update(outcome=outcome, journal_entry=entry.id)
+        if entry.action == "quarantine":
+            _quarantined(run, entry)
+        elif entry.action == "undo":
+            _moved_back(run, entry)
+    run.refresh_from_db(fields=["outcome", "journal_entry"])
+    return outcome
+
+
+def _quarantined(run: Run, entry: JournalEntry) -> None:
+    seen = run.saw("precheck").get("table") or {}
+    QuarantinedTable.objects.get_or_create(
+        run=run,
+        defaults={
+            "target_id": run.target_id,
+            "name": entry.table_name,
+            "table_oid": entry.table_oid,
+            "server": run.server,
+            "rows": seen.get("rows") if seen.get("rows_exact") else None,
+            "total_bytes": seen.get("total_bytes"),
+            "since": entry.happened_at,
+        },
+    )
+
+
+def _moved_back(run: Run, entry: JournalEntry) -> None:
+    """The table that came back. One that was looked for a moment too late may be listed as missing."""
+    left = QuarantinedTable.objects.filter(
+        target_id=run.target_id,
+        server=run.server,
+        table_oid=entry.table_oid,
+        state__in=[QuarantinedTable.State.KEPT, QuarantinedTable.State.MISSING],
+        since__lte=entry.happened_at,
+    )
+    for table in left:
+        QuarantinedTable.objects.filter(pk=table.pk).update(
+            state=QuarantinedTable.State.RESTORED, left_at=timezone.now()
+        )
+        if run.undoes_id is None:
+            Run.objects.filter(pk=run.pk).update(undoes=table.run_id)

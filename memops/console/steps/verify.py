@@ -1,0 +1,116 @@
+"""Prove a backup: hash, restore into a scratch database, compare rows and catalogue (design rule 5)."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from django.db.models.functions import Now
+
+from memops.console.errors import ConsoleError, NothingToVerify
+from memops.console.models import Backup, QuarantinedTable, Run
+from memops.console.pg import manifest as manifests
+from memops.console.pg import restore, scratch
+from memops.console.steps import NotNeeded, StepLog, step
+from memops.console.steps.backup import attach, newest_of
+from memops.console.steps.postcheck import Check
+
+
+@dataclass(frozen=True, kw_only=True)
+class Proved:
+    backup: int
+    place: str
+    checks: list[Check]
+    seconds: float
+
+
+@step("verify", "Prove the backup by restoring it")
+def verify(run: Run, log: StepLog) -> Proved:
+    """Restore the backup of this run, or the one it is about, into a scratch database, and compare.
+
+    Raises BackupUnproved and its kind, with what differs; the backup then counts as not verified.
+    """
+    backup = run.subject or newest_of(run)
+    if backup is None:
+        if run.kind == Run.Kind.ROLLBACK:
+            raise NotNeeded("There is no backup to prove: there was nothing to back up.")
+        raise NothingToVerify(backup="of this run", why="it was not written")
+    proved = prove(run, backup, log)
+    if run.kind == Run.Kind.VERIFY:
+        Run.objects.filter(pk=run.pk).update(outcome=Run.Outcome.VERIFIED)
+    elif run.kind == Run.Kind.BACKUP:
+        Run.objects.filter(pk=run.pk).update(outcome=Run.Outcome.BACKED_UP)
+    _attach_to_quarantined(backup)
+    return proved
+
+
+def prove(run: Run, backup: Backup, log: StepLog) -> Proved:
+    """Restore and compare one backup, and write down what came out of it."""
+    path = Path(backup.location)
+    place = scratch.place(run.target_id)
+    log.line(f"Restoring {path.name} into a scratch database: {place}.")
+    try:
+        manifest = manifests.read(path)
+        _is_the_one(backup, manifest)
+        verified = restore.verify(
+            path=path,
+            manifest=manifest,
+            alias=run.target_id,
+            scratch_place=place,
+            progress=lambda done, total: log.progress(done, total, "bytes"),
+        )
+    except ConsoleError as error:
+        Backup.objects.filter(pk=backup.pk).update(
+            state=Backup.State.WRITTEN,
+            error=str(error),
+            verification={"ok": False, "problem": str(error), "run": run.pk},
+        )
+        raise
+    checks = [
+        Check(name="The file is what was written", ok=True, detail=f"SHA-256 {backup.sha256}"),
+        Check(
+            name="It restores without an error",
+            ok=True,
+            detail=f"pg_restore --exit-on-error --single-transaction into {place}",
+        ),
+        Check(
+            name="Its rows are the rows of the snapshot",
+            ok=True,
+            detail=f"{verified.fingerprint.rows:,} rows, fingerprint {verified.fingerprint}",
+        ),
+        Check(
+            name="Its catalogue is that of the snapshot",
+            ok=True,
+            detail="owner, grants, row-level security, policies, constraints and indexes are equal",
+        ),
+    ]
+    for check in checks:
+        log.line(f"OK {check.name}: {check.detail}")
+    proved = Proved(backup=backup.pk, place=str(place), checks=checks, seconds=round(verified.took.total_seconds(), 3))
+    Backup.objects.filter(pk=backup.pk).update(
+        state=Backup.State.VERIFIED,
+        verified_at=Now(),
+        error="",
+        verification=asdict(proved) | {"ok": True, "run": run.pk},
+    )
+    return proved
+
+
+def _is_the_one(backup: Backup, manifest: manifests.Manifest) -> None:
+    """What the record says is what the backup is proved against: a manifest in a folder is easily edited."""
+    described = asdict(manifest)
+    other = sorted(name for name, value in described.items() if backup.manifest.get(name) != value)
+    if other:
+        raise NothingToVerify(
+            backup=backup.pk,
+            why="its manifest is not the one that was written with it: it differs in"
+            f" {', '.join(name.replace('_', ' ') for name in other)}. It was edited, or belongs to another backup",
+        )
+
+
+def _attach_to_quarantined(backup: Backup) -> None:
+    table = QuarantinedTable.objects.filter(
+        target=backup.target_id, server=backup.server, table_oid=backup.table_oid, state=QuarantinedTable.State.KEPT
+    ).first()
+    if table is not None and backup.relation == table.relation:
+        attach(table, backup)
