@@ -1,0 +1,114 @@
+"""The confirmation page: GET shows once more what will happen, POST with the form that it gave out asks for the run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.contrib import messages
+from django.contrib.admin import AdminSite
+from django.core.exceptions import ValidationError
+from django.http import HttpRequest, HttpResponse, QueryDict
+from django.shortcuts import redirect
+from django.template.response import TemplateResponse
+
+from memops.console.admin import nonce, permissions
+from memops.console.admin.environment import environment
+from memops.console.admin.intent import Intent
+from memops.console.admin.plan import plan_context, why_not
+from memops.console.errors import ConsoleError, NonceUsed, ReasonMissing, ReasonUnreadable
+from memops.console.models import Run
+from memops.console.models.plans import changes
+from memops.console.runs.request import LONGEST_REASON, readable_reason, submit
+
+
+class ConfirmForm(forms.Form):
+    """What a person types. The name is never preselected, nor shown again after a mistake."""
+
+    typed_name = forms.CharField(required=False, strip=True)
+    reason = forms.CharField(required=False, max_length=LONGEST_REASON, widget=forms.Textarea(attrs={"rows": 3}))
+
+    def __init__(self, data: QueryDict | None = None, *, intent: Intent) -> None:
+        super().__init__(data, auto_id="confirm-%s")
+        self.intent = intent
+        if not intent.asks_for_name:
+            del self.fields["typed_name"]
+        self.fields["reason"].widget.attrs["aria-describedby"] = "help-reason error-reason"
+
+    def clean_typed_name(self) -> str:
+        typed: str = self.cleaned_data["typed_name"]
+        alias = self.intent.target.alias
+        if typed != alias:
+            said = f"You typed “{typed}”" if typed else "You typed nothing"
+            raise ValidationError(f"{said}. Nothing was started. To go on, type the target's name: {alias}")
+        return typed
+
+    def clean_reason(self) -> str:
+        try:
+            return readable_reason(self.cleaned_data["reason"])
+        except (ReasonMissing, ReasonUnreadable) as error:
+            raise ValidationError(str(error)) from error
+
+
+def confirm_page(request: HttpRequest, intent: Intent, site: AdminSite) -> HttpResponse:
+    permissions.demand(request.user, intent.permission, intent.target)
+    requester = permissions.requester(request)
+    form, seen, problem, differences = ConfirmForm(intent=intent), None, "", list[str]()
+    if request.method == "POST":
+        form = ConfirmForm(request.POST, intent=intent)
+        try:
+            seen = nonce.unseal(str(request.POST.get("seen", "")), user=requester.name, intent=intent.key)
+        except nonce.NotAsShown as error:
+            problem = str(error)
+        else:
+            # Before a plan is made: the second of two clicks may meet a target on which the first one's run is at work.
+            if first := Run.objects.filter(nonce=seen.nonce).first():
+                return _already_asked(request, first)
+    try:
+        plan = intent.plan()
+    except ConsoleError as error:
+        return _show(request, intent, site, problem=str(error))
+    if seen is not None:
+        if seen.digest != plan.digest:
+            differences = changes(seen.binding, plan.binding)
+        elif form.is_valid():
+            try:
+                run = submit(
+                    plan,
+                    requester=requester,
+                    reason=form.cleaned_data["reason"],
+                    seen_digest=seen.digest,
+                    nonce=seen.nonce,
+                )
+            except NonceUsed:
+                return _already_asked(request, Run.objects.get(nonce=seen.nonce))
+            except ConsoleError as error:
+                problem = str(error)
+            else:
+                return redirect(run)
+    return _show(
+        request,
+        intent,
+        site,
+        problem=problem,
+        **plan_context(intent, plan),
+        form=form,
+        differences=differences,
+        sealed=nonce.seal(plan, user=requester.name, intent=intent.key),
+    )
+
+
+def _already_asked(request: HttpRequest, run: Run) -> HttpResponse:
+    messages.info(request, f"This form was already sent: it asked for run {run.pk}. No second run was started.")
+    return redirect(run)
+
+
+def _show(request: HttpRequest, intent: Intent, site: AdminSite, **more: Any) -> TemplateResponse:
+    context = site.each_context(request) | {
+        "title": f"Confirm: {intent.title}",
+        "intent": intent,
+        "target": intent.target,
+        "environment": environment(intent.target.alias),
+        "why_not": why_not(request, intent),
+    }
+    return TemplateResponse(request, "memops_console/confirm/page.html", context | more)

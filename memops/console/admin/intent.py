@@ -1,0 +1,153 @@
+"""What an operator is about to ask for, before there is a run: which work, on which target, which plan, which pages."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from django.urls import reverse
+
+from memops.console.admin import permissions
+from memops.console.models import Backup, QuarantinedTable, Run, Target
+from memops.console.models.plans import Plan
+from memops.console.runs.plan import plan_backup, plan_rollback, plan_undo, plan_verify
+
+Page = Literal["plan", "confirm"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RollBack:
+    target: Target
+    emergency: bool = False
+    permission = permissions.ROLL_BACK
+    asks_for_name = True
+    takes_away = True
+
+    @property
+    def does(self) -> str:
+        """What the button says that starts it."""
+        return f"Roll back {self.target.alias}" + (" now, back up afterwards" if self.emergency else "")
+
+    @property
+    def title(self) -> str:
+        return f"{'Emergency rollback' if self.emergency else 'Rollback'} of memory_chunks on {self.target.alias}"
+
+    @property
+    def key(self) -> str:
+        return f"rollback {self.target.alias} {self.emergency}"
+
+    def plan(self) -> Plan:
+        return plan_rollback(self.target.alias, emergency=self.emergency)
+
+    def url(self, page: Page = "plan") -> str:
+        mode = "emergency" if self.emergency else "guided"
+        return f"{_url('rollback', page, self.target)}?mode={mode}"
+
+    @property
+    def confirm_url(self) -> str:
+        return self.url("confirm")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Undo:
+    target: Target
+    run: Run
+    permission = permissions.UNDO
+    asks_for_name = True
+    takes_away = False
+
+    @property
+    def does(self) -> str:
+        """What the button says that starts it."""
+        return f"Move the table back on {self.target.alias}"
+
+    @property
+    def title(self) -> str:
+        return f"Undo run {self.run.pk} on {self.target.alias}"
+
+    @property
+    def key(self) -> str:
+        return f"undo {self.target.alias} {self.run.pk}"
+
+    def plan(self) -> Plan:
+        return plan_undo(self.run)
+
+    def url(self, page: Page = "plan") -> str:
+        return _url("undo", page, self.target, self.run.pk)
+
+    @property
+    def confirm_url(self) -> str:
+        return self.url("confirm")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackUp:
+    target: Target
+    quarantined: QuarantinedTable | None = None
+    permission = permissions.BACK_UP
+    asks_for_name = False
+    takes_away = False
+
+    @property
+    def does(self) -> str:
+        """What the button says that starts it."""
+        return "Back up and verify"
+
+    @property
+    def title(self) -> str:
+        return f"Back up {self.quarantined.name if self.quarantined else 'memory_chunks'} on {self.target.alias}"
+
+    @property
+    def key(self) -> str:
+        return f"backup {self.target.alias} {self.quarantined.pk if self.quarantined else ''}"
+
+    def plan(self) -> Plan:
+        return plan_backup(self.target.alias, quarantined=self.quarantined)
+
+    def url(self, page: Page = "plan") -> str:
+        chosen = f"?quarantined={self.quarantined.pk}" if self.quarantined else ""
+        return _url("backup", page, self.target) + chosen
+
+    @property
+    def confirm_url(self) -> str:
+        return self.url("confirm")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verify:
+    target: Target
+    backup: Backup
+    permission = permissions.BACK_UP
+    asks_for_name = False
+    takes_away = False
+
+    @property
+    def does(self) -> str:
+        """What the button says that starts it."""
+        return "Verify the backup"
+
+    @property
+    def title(self) -> str:
+        return f"Verify backup {self.backup.pk} of {self.target.alias}"
+
+    @property
+    def key(self) -> str:
+        return f"verify {self.target.alias} {self.backup.pk}"
+
+    def plan(self) -> Plan:
+        return plan_verify(self.backup)
+
+    def url(self, page: Page = "plan") -> str:
+        return _url("verify", page, self.target, self.backup.pk)
+
+    @property
+    def confirm_url(self) -> str:
+        return self.url("confirm")
+
+
+Intent = RollBack | Undo | BackUp | Verify
+
+
+def _url(name: str, page: Page, target: Target, *subject: int) -> str:
+    suffix = "_confirm" if page == "confirm" else ""
+    return reverse(f"admin:memops_console_target_{name}{suffix}", args=[target.alias, *subject])

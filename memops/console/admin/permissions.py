@@ -1,0 +1,52 @@
+"""Who may do what. Every button, action and view asks here, with the object where there is one."""
+
+from __future__ import annotations
+
+from django.contrib.auth.models import AnonymousUser, User
+from django.core.exceptions import PermissionDenied
+from django.db.models import Model
+from django.http import HttpRequest
+
+from memops.console.models import Run
+from memops.console.runs.request import Requester
+
+ROLL_BACK = "memops_console.rollback_target"
+UNDO = "memops_console.undo_target"
+BACK_UP = "memops_console.backup_target"
+
+WORDS = {
+    ROLL_BACK: "Can roll back memory_chunks on a target",
+    UNDO: "Can undo a rollback on a target",
+    BACK_UP: "Can back up memory_chunks and verify backups",
+}
+
+FOR_KIND = {
+    Run.Kind.DEPLOY.value: ROLL_BACK,
+    Run.Kind.ROLLBACK.value: ROLL_BACK,
+    Run.Kind.UNDO.value: UNDO,
+    Run.Kind.BACKUP.value: BACK_UP,
+    Run.Kind.VERIFY.value: BACK_UP,
+}
+
+
+def may(user: User | AnonymousUser, permission: str, obj: Model | None = None) -> bool:
+    """Django's own backend knows only permissions on everything, and answers no as soon as an object is named."""
+    return user.has_perm(permission) or (obj is not None and user.has_perm(permission, obj))
+
+
+def demand(user: User | AnonymousUser, permission: str, obj: Model | None = None) -> None:
+    """Raises PermissionDenied, which becomes a page that says what is missing."""
+    if not may(user, permission, obj):
+        raise PermissionDenied(missing(permission))
+
+
+def missing(permission: str) -> str:
+    """Why somebody cannot do it, and whom to ask."""
+    return f"You lack the permission “{WORDS[permission]}”. A superuser can give it to you under Users."
+
+
+def requester(request: HttpRequest) -> Requester:
+    user = request.user
+    if not isinstance(user, User):
+        raise PermissionDenied("Sign in first.")
+    return Requester(name=user.get_username(), user=user, origin=Run.Origin.CONSOLE)

@@ -1,0 +1,27 @@
+"""The queue page: is anybody there to work, and what waits. It reads; the queue's own admin is not reachable."""
+
+from __future__ import annotations
+
+from django.contrib.admin import AdminSite
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.views.decorators.http import require_safe
+
+from memops.console.models import Run
+from memops.console.runs import queue
+
+LATEST = 10
+
+
+@require_safe
+def queue_page(request: HttpRequest, site: AdminSite) -> HttpResponse:
+    if not request.user.has_perm("memops_console.view_run"):
+        raise PermissionDenied("You lack the permission “Can view run”.")
+    context = site.each_context(request) | {
+        "title": "Queue",
+        "queue": queue.state(),
+        "running": Run.objects.filter(state=Run.State.RUNNING).select_related("target"),
+        "ended": Run.objects.exclude(state__in=Run.ACTIVE).select_related("target").order_by("-ended_at")[:LATEST],
+    }
+    return TemplateResponse(request, "memops_console/queue/page.html", context)

@@ -1,0 +1,82 @@
+"""The console itself: which pages it has, and what stands on the first one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from django.conf import settings
+from django.contrib.admin import AdminSite, ModelAdmin
+from django.db.models import Model
+from django.db.models.base import ModelBase
+from django.http import HttpRequest, HttpResponse
+from django.urls import URLPattern, URLResolver, path
+
+from memops.console.admin import offers
+from memops.console.admin.backup import BackupAdmin
+from memops.console.admin.environment import environment
+from memops.console.admin.quarantine import QuarantinedTableAdmin
+from memops.console.admin.queue import queue_page
+from memops.console.admin.run import RunAdmin
+from memops.console.admin.target import TargetAdmin
+from memops.console.models import Backup, QuarantinedTable, Run, Target
+from memops.console.runs import queue
+from memops.console.runs.overview import overviews
+
+REFUSED = ("django_q",)
+"""Apps whose own admin pages must not exist: whoever may add a schedule of django-q2 can execute any code."""
+
+LATEST = 8
+
+
+class ConsoleSite(AdminSite):
+    """Django's admin, with the pages of memops in it and those of the queue kept out."""
+
+    site_header = "memops"
+    site_title = "memops"
+    index_title = "Targets"
+    site_url = None
+    enable_nav_sidebar = False
+
+    def __init__(self, name: str = "admin") -> None:
+        super().__init__(name)
+        self.register(Target, TargetAdmin)
+        self.register(Run, RunAdmin)
+        self.register(Backup, BackupAdmin)
+        self.register(QuarantinedTable, QuarantinedTableAdmin)
+
+    def register(
+        self,
+        model_or_iterable: type[Model] | Iterable[type[Model]],
+        admin_class: type[ModelAdmin[Any]] | None = None,
+        **options: Any,
+    ) -> None:
+        """As in Django, except that models of a refused app are passed over, whoever registers them."""
+        models = [model_or_iterable] if isinstance(model_or_iterable, ModelBase) else list(model_or_iterable)
+        admitted = [model for model in models if model._meta.app_label not in REFUSED]
+        super().register(admitted, admin_class, **options)
+
+    def get_urls(self) -> list[URLResolver | URLPattern]:
+        def queue_view(request: HttpRequest) -> HttpResponse:
+            return queue_page(request, self)
+
+        return [
+            path("memops_console/queue/", self.admin_view(queue_view), name="memops_console_queue"),
+            *super().get_urls(),
+        ]
+
+    def each_context(self, request: HttpRequest) -> dict[str, Any]:
+        return super().each_context(request) | {
+            "site_environment": environment("default"),
+            "memops_version": settings.MEMOPS_VERSION,
+        }
+
+    def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
+        """The state of every target at a glance, as far as this person may see it."""
+        context: dict[str, Any] = {}
+        if request.user.has_perm("memops_console.view_target"):
+            context["cards"] = [(seen, offers.for_target(request.user, seen)) for seen in overviews()]
+        if request.user.has_perm("memops_console.view_run"):
+            context["queue"] = queue.state()
+            context["runs"] = Run.objects.select_related("target")[:LATEST]
+        return super().index(request, context | (extra_context or {}))

@@ -1,0 +1,35 @@
+"""Find what a number or a name on the command line stands for."""
+
+from __future__ import annotations
+
+from memops.console.errors import NoSuchBackup, NoSuchQuarantinedTable, NoSuchRun
+from memops.console.models import Backup, QuarantinedTable, Run
+
+HIGHEST_ID = 2**63 - 1
+
+
+def find_run(number: int, *, target: str | None = None) -> Run:
+    """Raises NoSuchRun."""
+    found = Run.objects.select_related("target").filter(pk=number).first() if 0 < number <= HIGHEST_ID else None
+    if found is None:
+        raise NoSuchRun(run=number, where="")
+    if target is not None and found.target_id != target:
+        raise NoSuchRun(run=number, where=f' on the target "{target}": it is on "{found.target_id}"')
+    return found
+
+
+def find_backup(number: int) -> Backup:
+    """Raises NoSuchBackup."""
+    found = Backup.objects.filter(pk=number).first() if 0 < number <= HIGHEST_ID else None
+    if found is None:
+        raise NoSuchBackup(backup=number)
+    return found
+
+
+def find_quarantined(name: str, *, target: str) -> QuarantinedTable:
+    """By its name, with or without the schema. Raises NoSuchQuarantinedTable."""
+    bare = name.removeprefix("memops_quarantine.")
+    found = QuarantinedTable.objects.filter(target=target, name=bare, state=QuarantinedTable.State.KEPT).first()
+    if found is None:
+        raise NoSuchQuarantinedTable(target=target, name=name[:100])
+    return found

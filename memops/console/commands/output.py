@@ -1,0 +1,90 @@
+"""What a verb prints: text for people, or one JSON object for programs, and then everything else on standard error."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.core.serializers.json import DjangoJSONEncoder
+from django.utils.timezone import localtime
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+JSON_VERSION = 1
+PIPE_WIDTH = 200
+
+
+@dataclass
+class Output:
+    """``say`` is for people; ``result`` is what the verb came to, printed only where JSON is asked for."""
+
+    as_json: bool
+    screen: Console = field(init=False)
+
+    def __post_init__(self) -> None:
+        # Words of others (reasons, names, logs) are never markup, and lines are left as long as they are.
+        self.screen = Console(
+            stderr=self.as_json,
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+            emoji=False,
+            # A pipe has no width; tables are not folded for it.
+            width=None if sys.stdout.isatty() else PIPE_WIDTH,
+        )
+
+    @property
+    def is_interactive(self) -> bool:
+        return sys.stdin.isatty() and not self.as_json
+
+    def say(self, text: str = "", *, style: str = "") -> None:
+        self.screen.print(Text(printable(text), style=style))
+
+    def facts(self, facts: dict[str, Any]) -> None:
+        """Names and values, one a line."""
+        width = max(map(len, facts), default=0)
+        for name, value in facts.items():
+            self.say(f"  {name:<{width}}  {value}")
+
+    def table(self, columns: list[str], rows: list[list[Any]]) -> None:
+        table = Table(box=None, header_style="bold", pad_edge=False)
+        for column in columns:
+            table.add_column(column, overflow="fold")
+        for row in rows:
+            table.add_row(*(Text(printable(str(cell))) for cell in row))
+        self.screen.print(table, soft_wrap=False, crop=False)
+
+    def ask(self, question: str) -> str:
+        """Ask the person at the terminal. The end of the input, or Ctrl-C, is an empty answer."""
+        try:
+            return self.screen.input(Text(f"{question} ")).strip()
+        except (EOFError, KeyboardInterrupt):
+            self.screen.print()
+            return ""
+
+    def result(self, **data: Any) -> None:
+        if self.as_json:
+            print(json.dumps({"memops": JSON_VERSION} | data, cls=DjangoJSONEncoder), flush=True)  # noqa: T201
+
+
+def printable(text: str) -> str:
+    """Without the control characters with which a name or a reason could rewrite the terminal."""
+    return "".join(char if char.isprintable() or char in "\n\t" else "\N{REPLACEMENT CHARACTER}" for char in text)
+
+
+def size(count_bytes: int | None) -> str:
+    if count_bytes is None:
+        return "not known"
+    value, unit = float(count_bytes), "bytes"
+    for larger in ("kB", "MB", "GB", "TB"):
+        if value < 1000:
+            break
+        value, unit = value / 1000, larger
+    return f"{value:,.0f} {unit}" if unit == "bytes" else f"{value:,.1f} {unit}"
+
+
+def moment(when: Any) -> str:
+    return f"{localtime(when):%Y-%m-%d %H:%M:%S} UTC" if when else "-"

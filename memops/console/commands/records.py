@@ -1,0 +1,95 @@
+"""Runs, backups and quarantined tables as data, which docs/json.md documents, and as lines of a table."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from memops.console.commands.output import moment
+from memops.console.models import Backup, QuarantinedTable, Run
+
+COLUMNS = ["Run", "Kind", "Target", "State", "Outcome", "By", "Requested", "Took"]
+
+
+def checks(run: Run) -> list[dict[str, Any]]:
+    """Every check of the run's steps."""
+    return [check for step in run.steps.all() for check in step.saw.get("checks", [])]
+
+
+def described(run: Run) -> dict[str, Any]:
+    """A run as data; documented in docs/json.md."""
+    table = getattr(run, "quarantined_table", None)
+    return {
+        "id": run.pk,
+        "kind": run.kind,
+        "emergency": run.emergency,
+        "target": run.target_id,
+        "state": run.state,
+        "outcome": run.outcome,
+        "origin": run.origin,
+        "requester": run.requester_name,
+        "reason": run.reason,
+        "requested_at": run.requested_at,
+        "claimed_at": run.claimed_at,
+        "ended_at": run.ended_at,
+        "error": run.error,
+        "digest": run.digest,
+        "undoes": run.undoes_id,
+        "steps": [
+            {
+                "name": step.name,
+                "state": step.state,
+                "seconds": step.took.total_seconds() if step.took else None,
+                "saw": step.saw,
+                "error": step.error,
+            }
+            for step in run.steps.all()
+        ],
+        "checks": checks(run),
+        "quarantined_table": quarantined(table) if table else None,
+        "backups": [backup_as_data(backup) for backup in run.backups.all()],
+    }
+
+
+def quarantined(table: QuarantinedTable) -> dict[str, Any]:
+    return {
+        "name": table.name,
+        "schema": "memops_quarantine",
+        "state": table.state,
+        "rows": table.rows,
+        "total_bytes": table.total_bytes,
+        "fingerprint": table.fingerprint,
+        "backup": table.backup_id,
+        "run": table.run_id,
+        "since": table.since,
+    }
+
+
+def backup_as_data(backup: Backup) -> dict[str, Any]:
+    return {
+        "id": backup.pk,
+        "state": backup.state,
+        "target": backup.target_id,
+        "relation": backup.relation,
+        "location": backup.location,
+        "size_bytes": backup.size_bytes,
+        "sha256": backup.sha256,
+        "rows": backup.rows,
+        "fingerprint": backup.fingerprint,
+        "written_at": backup.written_at,
+        "verified_at": backup.verified_at,
+    }
+
+
+def one_line(run: Run) -> list[Any]:
+    """A run as a row of a table."""
+    took = f"{run.took.total_seconds():.1f} s" if run.took is not None else "-"
+    return [
+        run.pk,
+        run.title,
+        run.target_id,
+        run.get_state_display(),
+        run.get_outcome_display() or "-",
+        run.requester_name or "-",
+        moment(run.requested_at),
+        took,
+    ]

@@ -1,0 +1,31 @@
+"""``memops rollback``: take memory_chunks out of service, and prove that nothing is lost."""
+
+from __future__ import annotations
+
+import argparse
+
+from memops.console.commands import following, plan
+from memops.console.commands.output import Output
+from memops.console.errors import PlanRefused
+from memops.console.runs.plan import plan_rollback
+
+HELP = "roll memory_chunks back into quarantine, with a verified backup"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--target", default="default", metavar="ALIAS", help="the target (default: default)")
+    parser.add_argument("--emergency", action="store_true", help="roll back first, back up and prove afterwards")
+    following.add_confirmation(parser)
+
+
+def run(options: argparse.Namespace, out: Output) -> int:
+    planned = plan_rollback(options.target, emergency=options.emergency)
+    plan.show(planned, out)
+    if not planned.is_possible:
+        raise PlanRefused(
+            kind=planned.kind,
+            target=planned.target,
+            reasons=" ".join(finding.text for finding in planned.refusals),
+        )
+    reason = following.confirmed_reason(options, out, planned)
+    return following.carry_out(planned, reason=reason, detach=options.detach, out=out)

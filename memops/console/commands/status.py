@@ -1,0 +1,112 @@
+"""``memops status``: the state of the targets at a glance."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from memops.console.commands import Exit, records
+from memops.console.commands.output import Output, moment, size
+from memops.console.models.plans import TableSeen
+from memops.console.runs import queue
+from memops.console.runs.overview import Overview, TargetState, overview, overviews
+
+HELP = "revision, table, rows, isolation, backups, quarantine and active run of each target"
+
+FINDINGS = (TargetState.INCONSISTENT, TargetState.UNREACHABLE)
+
+
+COLUMNS = ["Target", "State", "Rows", "Size", "Isolation", "Last verified backup", "In quarantine", "Run at work"]
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--target", metavar="ALIAS", help="this target alone")
+
+
+def run(options: argparse.Namespace, out: Output) -> int:
+    seen = [overview(options.target)] if options.target else overviews()
+    alive = queue.worker_is_alive()
+    if len(seen) > 1:
+        out.table(COLUMNS, [_one_line(one) for one in seen])
+    for one in seen:
+        out.say()
+        _show(one, out)
+    out.say()
+    out.say("A worker is alive." if alive else "No worker is alive: commands do their work themselves.")
+    out.result(worker_alive=alive, targets=[_described(one) for one in seen])
+    wrong = any(one.state in FINDINGS or one.active_is_lost or one.warnings for one in seen)
+    return Exit.FAILED if wrong else Exit.DONE
+
+
+def _one_line(seen: Overview) -> list[Any]:
+    """A target as a row of a table."""
+    table, backup = seen.table, seen.last_verified
+    return [
+        seen.target.alias,
+        seen.state,
+        f"{'' if table.rows_exact else 'about '}{table.rows:,}" if table else "-",
+        size(table.total_bytes) if table else "-",
+        {(True, True): "on, forced", (True, False): "on"}.get((table.row_security, table.row_security_forced), "off")
+        if table
+        else "-",
+        moment(backup.written_at) if backup else "none",
+        len(seen.quarantined),
+        seen.active.pk if seen.active else "-",
+    ]
+
+
+def _show(seen: Overview, out: Output) -> None:
+    styles = {TargetState.DEPLOYED: "bold green", TargetState.ROLLED_BACK: "bold cyan", TargetState.EMPTY: "bold"}
+    out.say(f"{seen.target.alias} ({seen.environment}): {seen.state}", style=styles.get(seen.state, "bold red"))
+    out.say(f"  {seen.state_text}")
+    if seen.problem:
+        out.say(f"  {seen.problem}", style="red")
+    facts: dict[str, Any] = {}
+    if seen.reachable:
+        facts["Server"] = f"PostgreSQL {seen.server_version}, database {seen.database}, as {seen.role}"
+        facts["Revision"] = seen.revision or "none applied"
+        facts["Table"] = _table(seen.table) if seen.table else "no public.memory_chunks"
+        if seen.protection:
+            facts["Isolation"] = seen.protection
+    backup = seen.last_verified
+    facts["Last verified backup"] = (
+        f"{backup.pk}, {moment(backup.written_at)}, {backup.rows:,} rows, {size(backup.size_bytes)}"
+        if backup
+        else "none"
+    )
+    for table in seen.quarantined:
+        rows = f"{table.rows:,} rows" if table.rows is not None else "rows not counted"
+        facts[f"Quarantined by {table.run_id}"] = f"{table.name}, {rows}"
+    if seen.active:
+        lost = ", its worker is lost: manage.py memops reconcile" if seen.active_is_lost else ""
+        facts["Active run"] = f"{seen.active.pk}, {seen.active.get_state_display().lower()}{lost}"
+    out.facts(facts)
+    for warning in seen.warnings:
+        out.say(f"  Warning: {warning}", style="yellow")
+
+
+def _table(table: TableSeen) -> str:
+    about = "" if table.rows_exact else "about "
+    return f"{about}{table.rows:,} rows, {size(table.total_bytes)} with {len(table.indexes)} indexes"
+
+
+def _described(seen: Overview) -> dict[str, Any]:
+    return {
+        "alias": seen.target.alias,
+        "environment": seen.environment,
+        "state": seen.state,
+        "text": seen.state_text,
+        "reachable": seen.reachable,
+        "problem": seen.problem,
+        "server_version": seen.server_version,
+        "database": seen.database,
+        "role": seen.role,
+        "revision": seen.revision,
+        "table": vars(seen.table) if seen.table else None,
+        "isolation": seen.protection,
+        "warnings": seen.warnings,
+        "quarantined_tables": [records.quarantined(table) for table in seen.quarantined],
+        "last_verified_backup": records.backup_as_data(seen.last_verified) if seen.last_verified else None,
+        "active_run": seen.active.pk if seen.active else None,
+        "active_run_is_lost": seen.active_is_lost,
+    }

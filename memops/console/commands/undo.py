@@ -1,0 +1,33 @@
+"""``memops undo RUN``: move the table that a rollback has quarantined back."""
+
+from __future__ import annotations
+
+import argparse
+
+from memops.console.commands import following, plan
+from memops.console.commands.lookup import find_run
+from memops.console.commands.output import Output
+from memops.console.errors import PlanRefused
+from memops.console.runs.plan import plan_undo
+
+HELP = "move the quarantined table of a rollback back to public"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("id", metavar="RUN", type=int, help="the number of the rollback")
+    parser.add_argument("--target", metavar="ALIAS", help="refuse if the run is on another target than this")
+    following.add_confirmation(parser)
+
+
+def run(options: argparse.Namespace, out: Output) -> int:
+    rollback = find_run(options.id, target=options.target)
+    planned = plan_undo(rollback)
+    plan.show(planned, out)
+    if not planned.is_possible:
+        raise PlanRefused(
+            kind=f"undo of run {rollback.pk}",
+            target=planned.target,
+            reasons=" ".join(finding.text for finding in planned.refusals),
+        )
+    reason = following.confirmed_reason(options, out, planned)
+    return following.carry_out(planned, reason=reason, detach=options.detach, out=out)
