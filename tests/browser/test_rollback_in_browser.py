@@ -6,15 +6,9 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from memops.console.models import Run
-from memops.console.pg import fingerprint, session
+from tests.prints import print_of
 
 LONGEST_RUN_MS = 60_000
-
-
-def print_of(relation: str) -> str:
-    schema, _, name = relation.partition(".")
-    with session.connect("default") as connection:
-        return str(fingerprint.of(connection, schema=schema, name=name, algorithm="fp1-md5"))
 
 
 def confirm(page: Page, *, target: str = "default", reason: str = "INC-1: the vector index is broken") -> None:
@@ -33,7 +27,7 @@ def roll_back(page: Page, mode: str = "guided") -> Run:
 
 
 def test_plan_confirm_follow_prove_and_undo(console, signed_in, complaints):
-    page, before = signed_in, print_of("public.memory_chunks")
+    page, before = signed_in, print_of()
 
     page.locator("#default-rollback").click()
     expect(page.locator("h1")).to_contain_text("Plan")
@@ -57,7 +51,7 @@ def test_plan_confirm_follow_prove_and_undo(console, signed_in, complaints):
     page.get_by_role("link", name=re.compile("confirm|Go on|Continue", re.IGNORECASE)).first.click()
     confirm(page, reason="INC-1: it was the application")
     expect(page.locator("#run-outcome")).to_have_text("Table moved back", timeout=LONGEST_RUN_MS)
-    assert print_of("public.memory_chunks") == before
+    assert print_of() == before
     assert complaints == []
 
 

@@ -16,12 +16,13 @@ from django.db import connections
 from memops import demo
 from memops.console.errors import NonceUsed, NotCancellable, NothingToUndo, PlanRefused, StalePlan, TargetBusy
 from memops.console.models import Backup, QuarantinedTable, Run, Step
-from memops.console.pg import fingerprint, manifest, session
+from memops.console.pg import manifest, session
 from memops.console.runs import history, reconcile
 from memops.console.runs.advance import advance
 from memops.console.runs.overview import TargetState, overview, overviews
 from memops.console.runs.plan import plan_backup, plan_rollback, plan_undo, plan_verify
 from memops.console.runs.request import Requester, cancel, submit
+from tests.prints import print_of
 
 ME = Requester(name="on-call", origin=Run.Origin.COMMAND)
 INSERT = (
@@ -78,12 +79,6 @@ def states(run: Run) -> dict[str, str]:
     return dict(run.steps.values_list("name", "state"))
 
 
-def print_of(alias: str, relation: str = "public.memory_chunks") -> str:
-    schema, _, name = relation.partition(".")
-    with session.connect(alias) as connection:
-        return str(fingerprint.of(connection, schema=schema, name=name, algorithm="fp1-md5"))
-
-
 @contextmanager
 def session_that_holds_the_table(alias: str) -> Iterator[None]:
     """Somebody's transaction that has read the table and idles, until the block ends."""
@@ -96,7 +91,7 @@ def session_that_holds_the_table(alias: str) -> Iterator[None]:
 
 class TestGuidedRollback:
     def test_the_table_is_moved_whole_and_a_proved_backup_holds_the_same_rows(self, default):
-        before = print_of(default)
+        before = print_of()
 
         run = execute(plan_rollback(default))
 
@@ -104,7 +99,7 @@ class TestGuidedRollback:
         assert set(states(run).values()) == {"done"}
         assert query(default, "select to_regclass('public.memory_chunks')") == [(None,)]
         table = run.quarantined_table
-        assert print_of(default, table.relation) == before == table.fingerprint == table.backup.fingerprint
+        assert print_of(table.relation) == before == table.fingerprint == table.backup.fingerprint
         assert table.backup.state == Backup.State.VERIFIED
         assert table.rows == 40
         assert all(check["ok"] for step in ("verify", "postcheck", "compare") for check in run.saw(step)["checks"])
@@ -137,7 +132,7 @@ class TestGuidedRollback:
         assert set(acknowledged) <= kept
         assert run.saw("compare")["rows_after_backup"] > 0
         assert table.backup.relation == table.relation
-        assert table.backup.fingerprint == print_of(default, table.relation)
+        assert table.backup.fingerprint == print_of(table.relation)
 
     def test_an_empty_table_is_dropped(self, console_db):
         run = execute(plan_rollback("default"))
@@ -165,21 +160,21 @@ class TestGuidedRollback:
     def test_what_was_added_to_the_table_by_hand_goes_and_comes_back_with_it(self, default):
         for statement in ADDED_BY_HAND:
             alter(default, statement)
-        before = print_of(default)
+        before = print_of()
 
         run = execute(plan_rollback(default))
         assert run.error == ""
         undo = execute(plan_undo(run))
 
         assert (undo.state, undo.error) == ("done", "")
-        assert print_of(default) == before
+        assert print_of() == before
         assert query(default, "insert into public.memory_chunks (user_hash, doc_id, source, chunk_index)"
                      " values (repeat('b', 64), 'd', 's', 0) returning number") == [(41,)]  # fmt: skip
 
 
 class TestEmergencyRollback:
     def test_backup_and_proof_come_afterwards_from_the_quarantined_table(self, default):
-        before = print_of(default)
+        before = print_of()
 
         run = execute(plan_rollback(default, emergency=True))
 
@@ -213,13 +208,13 @@ class TestEmergencyRollback:
 
 class TestUndo:
     def test_the_same_table_is_back_with_its_rows_grants_and_protection(self, default):
-        before, oid = print_of(default), query(default, "select 'public.memory_chunks'::regclass::oid")
+        before, oid = print_of(), query(default, "select 'public.memory_chunks'::regclass::oid")
         rollback = execute(plan_rollback(default))
 
         run = execute(plan_undo(rollback))
 
         assert (run.state, run.outcome, run.undoes) == ("done", "restored", rollback)
-        assert print_of(default) == before
+        assert print_of() == before
         assert query(default, "select 'public.memory_chunks'::regclass::oid") == oid
         assert query(default, "select name from django_migrations where app = 'memops'") == [("0001_memory_chunks",)]
         rollback.quarantined_table.refresh_from_db()
@@ -448,7 +443,7 @@ class TestBackups:
 
 class TestByHand:
     def test_a_bare_migrate_zero_is_kept_in_the_history_and_can_be_undone_from_the_console(self, default):
-        before = print_of(default)
+        before = print_of()
         call_command("migrate", "memops", "zero", verbosity=0)
 
         [run] = history.notice(default)
@@ -456,7 +451,7 @@ class TestByHand:
         assert (run.kind, run.origin, run.state, run.outcome) == ("rollback", "by hand", "done", "quarantined")
         assert "memops_owner" in run.requester_name
         assert execute(plan_undo(run)).state == "done"
-        assert print_of(default) == before
+        assert print_of() == before
 
     def test_a_bare_migrate_is_kept_once_however_often_it_is_looked_for(self, default, target):
         first = history.notice(target)
@@ -525,6 +520,16 @@ def test_a_target_that_does_not_answer_says_so_and_holds_up_nothing(default, tar
 
     assert (seen.state, seen.reachable) == (TargetState.UNREACHABLE, False)
     assert "does not exist" in seen.problem
+
+
+def test_a_table_that_somebody_has_locked_is_not_taken_for_a_server_that_does_not_answer(default):
+    with psycopg.connect(**session.libpq_params(default)) as somebody:
+        somebody.execute("lock table public.memory_chunks in access exclusive mode")
+
+        seen = overview(default)
+
+    assert seen.state == TargetState.LOCKED
+    assert "Another session" in seen.problem
 
 
 def test_a_target_that_refuses_to_be_read_says_so_and_the_others_are_shown(default, target):

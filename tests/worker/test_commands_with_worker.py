@@ -16,12 +16,13 @@ import pytest
 
 from memops import demo
 from memops.console.models import Run
-from memops.console.pg import fingerprint, session
+from memops.console.pg import session
 from memops.console.runs import history, queue, reconcile
 from memops.console.runs.plan import plan_rollback, plan_undo
 from memops.console.runs.request import Requester, submit
 from tests import console_process
 from tests.environment import CLONE
+from tests.prints import print_of
 
 ME = Requester(name="on-call", origin=Run.Origin.COMMAND)
 PATIENCE_SECONDS = 60
@@ -59,12 +60,6 @@ def until(happens: Callable[[], object]) -> None:
         time.sleep(0.1)
 
 
-def print_of(relation: str) -> str:
-    schema, _, name = relation.partition(".")
-    with session.connect("default") as connection:
-        return str(fingerprint.of(connection, schema=schema, name=name, algorithm="fp1-md5"))
-
-
 @contextmanager
 def table_in_use() -> Iterator[None]:
     """Somebody's idle transaction holds the table: a rollback waits for it, within its budget."""
@@ -83,7 +78,7 @@ def is_reversing(run: Run) -> bool:
 
 
 def test_a_rollback_and_its_undo_by_a_worker_leave_every_row_as_it_was(worker, memops):
-    before = print_of("public.memory_chunks")
+    before = print_of()
 
     done = memops("rollback", "--confirm", "default", "--reason", "INC-1", "--json")
 
@@ -97,7 +92,7 @@ def test_a_rollback_and_its_undo_by_a_worker_leave_every_row_as_it_was(worker, m
 
     assert undone.returncode == 0, undone.stderr
     assert "No worker is alive" not in undone.stdout
-    assert print_of("public.memory_chunks") == before
+    assert print_of() == before
 
 
 def test_without_a_worker_the_command_does_the_work_and_says_so(default, memops):
@@ -121,7 +116,7 @@ def test_a_worker_that_is_killed_is_seen_at_once_and_the_target_tells_what_it_di
     [settled] = reconcile.reconcile(requester=ME)
 
     assert (settled.run.state, settled.run.outcome) == ("interrupted", "nothing")
-    assert print_of("public.memory_chunks").startswith("fp1-md5:200:")
+    assert print_of().startswith("fp1-md5:200:")
     assert plan_rollback(default).is_possible
 
 
@@ -143,7 +138,7 @@ def test_a_command_that_is_interrupted_leaves_an_interrupted_run_and_no_process(
     assert command.returncode == 4, said
     assert "Traceback" not in said
     assert (run.state, run.outcome) == ("interrupted", "nothing")
-    assert print_of("public.memory_chunks").startswith("fp1-md5:200:")
+    assert print_of().startswith("fp1-md5:200:")
 
 
 def test_a_detached_run_is_done_by_the_worker_that_comes_later(default, memops, environment, tmp_path):
