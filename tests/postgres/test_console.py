@@ -469,7 +469,7 @@ def test_a_target_that_does_not_answer_does_not_take_the_start_page_along(
         shown = text(operating.get(reverse("admin:index")))
         assert "memory_chunks is deployed" in shown
         assert 'The target "far" does not answer' in shown
-        assert "far does not answer" in text(operating.get(page("target_change", far)))
+        assert "far: It does not answer" in text(operating.get(page("target_change", far)))
         assert "No plan can be made" in text(operating.get(page("target_rollback", far)))
 
 

@@ -29,7 +29,7 @@ def for_target(user: Anyone, seen: Overview) -> list[Offer]:
     """What can be done to the table of a target; the way back comes first where the table is away."""
     gone = "" if seen.table else f"There is no public.memory_chunks on {seen.target.alias}"
     nothing = f"{gone}, and the migration is not applied: nothing to roll back." if gone and not seen.revision else ""
-    hindered = _unreachable(seen) or _active(seen.active)
+    hindered = _unseen(seen) or _active(seen.active)
     target = seen.target
     is_free = seen.table is None or (seen.table.rows_exact and not seen.table.rows)
     newest = max(seen.quarantined, key=lambda table: table.since, default=None) if is_free else None
@@ -78,7 +78,7 @@ def hindrance(target: Target) -> str:
 
 def of_overview(seen: Overview) -> str:
     """The same, where the target has been looked at."""
-    return _unreachable(seen) or _active(seen.active)
+    return _unseen(seen) or _active(seen.active)
 
 
 def _offer(user: Anyone, name: str, label: str, intent: Intent, why_not: str) -> Offer:
@@ -87,8 +87,8 @@ def _offer(user: Anyone, name: str, label: str, intent: Intent, why_not: str) ->
     return Offer(name=name, label=label, url=intent.url(), why_not=why_not, takes_away=intent.takes_away)
 
 
-def _unreachable(seen: Overview) -> str:
-    return "" if seen.reachable else f"{seen.target.alias} does not answer."
+def _unseen(seen: Overview) -> str:
+    return "" if seen.reachable else f"{seen.target.alias}: {seen.state_text}"
 
 
 def _active(run: Run | None) -> str:

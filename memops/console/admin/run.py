@@ -44,7 +44,15 @@ class RunAdmin(RecordAdmin):
         "duration",
     )
     list_display_links = ("number", "title")
-    list_filter = ("target", "kind", "state", "origin", "emergency", ("requested_at", admin.DateFieldListFilter))
+    list_filter = (
+        "target",
+        "kind",
+        "state",
+        "outcome",
+        "origin",
+        "emergency",
+        ("requested_at", admin.DateFieldListFilter),
+    )
     list_select_related = ("target",)
     search_fields = ("pk__exact", "reason", "requester_name")
     search_help_text = "Search for a run's number, or for words of the reason or the requester."

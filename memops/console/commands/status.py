@@ -13,7 +13,7 @@ from memops.console.runs.overview import Overview, TargetState, overview, overvi
 
 HELP = "revision, table, rows, isolation, backups, quarantine and active run of each target"
 
-FINDINGS = (TargetState.INCONSISTENT, TargetState.UNREACHABLE)
+FINDINGS = (TargetState.INCONSISTENT, TargetState.LOCKED, TargetState.UNREACHABLE)
 
 
 COLUMNS = ["Target", "State", "Rows", "Size", "Isolation", "Last verified backup", "In quarantine", "Run at work"]

@@ -8,7 +8,7 @@ from enum import StrEnum
 import psycopg
 from django.conf import settings
 
-from memops.console.errors import ConsoleError
+from memops.console.errors import ConsoleError, TableLocked
 from memops.console.models import Backup, QuarantinedTable, Run, Target
 from memops.console.models.plans import TableSeen
 from memops.console.runs import history, reconcile, targets
@@ -21,6 +21,7 @@ class TargetState(StrEnum):
     ROLLED_BACK = "rolled back"
     EMPTY = "not deployed"
     INCONSISTENT = "inconsistent"
+    LOCKED = "locked"
     UNREACHABLE = "unreachable"
 
 
@@ -60,11 +61,14 @@ def overview(alias: str) -> Overview:
         history.notice(alias)
         found = examination.glance(alias)
     except (ConsoleError, psycopg.Error) as error:
+        state, text = TargetState.UNREACHABLE, "It does not answer, so its state is not known."
+        if isinstance(error, TableLocked):
+            state, text = TargetState.LOCKED, "Another session has locked memory_chunks, so its state is not known."
         seen = Overview(
             target=target,
             environment=_environment(alias),
-            state=TargetState.UNREACHABLE,
-            state_text="It does not answer, so its state is not known.",
+            state=state,
+            state_text=text,
             problem=str(error) if isinstance(error, ConsoleError) else _refused(error),
         )
     else:

@@ -39,6 +39,7 @@ SHAPES = {
     "unknown": "question",
     "inconsistent": "triangle",
     "unreachable": "unplugged",
+    "locked": "bar",
     "lost": "unplugged",
     "warns": "triangle",
     "cancelled": "slash",
