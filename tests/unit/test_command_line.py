@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from memops.console.commands.output import printable, size
+from memops.console.commands.output import printable
 from memops.console.management.commands.memops import VERBS
 from tests.environment import CLONE
 
@@ -92,11 +92,3 @@ def test_every_verb_explains_itself(memops):
 @pytest.mark.parametrize("hostile", ["\x1b[2J", "a\rb", "x\x00y", "left\u202eright"])
 def test_words_of_others_cannot_rewrite_the_terminal(hostile):
     assert all(char.isprintable() for char in printable(hostile))
-
-
-@pytest.mark.parametrize(
-    ("count_bytes", "shown"),
-    [(None, "not known"), (0, "0 bytes"), (999, "999 bytes"), (1500, "1.5 kB"), (2e9, "2.0 GB")],
-)
-def test_sizes_are_readable(count_bytes, shown):
-    assert size(count_bytes) == shown

@@ -8,6 +8,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 
+from memops.console import units
 from memops.console.admin import offers, permissions, readable
 from memops.console.admin.environment import environment
 from memops.console.admin.intent import Verify
@@ -34,19 +35,19 @@ class BackupAdmin(RecordAdmin):
 
     @admin.display(description="Rows", ordering="rows")
     def shown_rows(self, backup: Backup) -> str:
-        return readable.NOTHING if backup.rows is None else f"{backup.rows:,}"
+        return units.NOTHING if backup.rows is None else f"{backup.rows:,}"
 
     @admin.display(description="Size", ordering="size_bytes")
     def size(self, backup: Backup) -> str:
-        return readable.NOTHING if backup.size_bytes is None else readable.size(backup.size_bytes)
+        return units.NOTHING if backup.size_bytes is None else units.size(backup.size_bytes)
 
     @admin.display(description="Started", ordering="started_at")
     def started(self, backup: Backup) -> str:
-        return readable.moment(backup.started_at)
+        return units.moment(backup.started_at)
 
     @admin.display(description="Verified", ordering="verified_at")
     def verified(self, backup: Backup) -> str:
-        return readable.moment(backup.verified_at) if backup.verified_at else "never"
+        return units.moment(backup.verified_at) if backup.verified_at else "never"
 
     @admin.action(description="Verify…", permissions=["backup"])
     def verify(self, request: HttpRequest, queryset: QuerySet[Backup]) -> HttpResponse | None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from django.contrib.auth.models import AnonymousUser, User
 
+from memops.console import units
 from memops.console.admin import offers, permissions, readable
 from memops.console.models import QuarantinedTable, Run, Step
 from memops.console.runs import queue, reconcile
@@ -130,7 +131,7 @@ def _progress(step: Step) -> str:
         return ""
 
     def amount(number: int) -> str:
-        return readable.size(number) if step.progress_unit == "bytes" else f"{number:,} {step.progress_unit}"
+        return units.size(number) if step.progress_unit == "bytes" else f"{number:,} {step.progress_unit}"
 
     total = f" of {amount(step.progress_total)}" if step.progress_total else ""
     return f"{amount(step.progress_done)}{total}"

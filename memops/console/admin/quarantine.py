@@ -8,7 +8,8 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 
-from memops.console.admin import offers, permissions, readable
+from memops.console import units
+from memops.console.admin import offers, permissions
 from memops.console.admin.environment import environment
 from memops.console.admin.intent import Undo
 from memops.console.admin.record import RecordAdmin
@@ -34,15 +35,15 @@ class QuarantinedTableAdmin(RecordAdmin):
 
     @admin.display(description="Rows", ordering="rows")
     def shown_rows(self, table: QuarantinedTable) -> str:
-        return readable.NOTHING if table.rows is None else f"{table.rows:,}"
+        return units.NOTHING if table.rows is None else f"{table.rows:,}"
 
     @admin.display(description="Size", ordering="total_bytes")
     def size(self, table: QuarantinedTable) -> str:
-        return readable.NOTHING if table.total_bytes is None else readable.size(table.total_bytes)
+        return units.NOTHING if table.total_bytes is None else units.size(table.total_bytes)
 
     @admin.display(description="Since", ordering="since")
     def moved_there(self, table: QuarantinedTable) -> str:
-        return readable.moment(table.since)
+        return units.moment(table.since)
 
     @admin.action(description="Undo the rollback…", permissions=["undo"])
     def undo(self, request: HttpRequest, queryset: QuerySet[QuarantinedTable]) -> HttpResponse | None:

@@ -1,17 +1,15 @@
-"""Values as people read them: sizes, durations, moments, and the data that steps record."""
+"""What steps record, as people read it."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
-from django.utils import timezone
 from django.utils.dateparse import parse_datetime, parse_duration
 
-NOTHING = "\N{EN DASH}"
-"""Where a value would stand and there is none."""
+from memops.console import units
 
 LONG_TEXT = 90
 """A text of more characters than this is folded."""
@@ -66,57 +64,6 @@ class Check:
     detail: str
 
 
-def size(number_bytes: int | None) -> str:
-    """512 bytes, 64.2 MB: units of 1024, as PostgreSQL's pg_size_pretty counts."""
-    if number_bytes is None:
-        return "size not known"
-    if abs(number_bytes) < 1024:
-        return f"{number_bytes} bytes"
-    amount = float(number_bytes)
-    for unit in ("kB", "MB", "GB"):
-        amount /= 1024
-        if abs(amount) < 1024:
-            return f"{amount:.1f} {unit}"
-    return f"{amount / 1024:.1f} TB"
-
-
-def duration(took: timedelta | None) -> str:
-    """45 ms, 3.2 s, 2 min 5 s, 3 h 20 min, 4 d."""
-    if took is None:
-        return ""
-    seconds = took.total_seconds()
-    if seconds < 1:
-        return f"{seconds * 1000:.0f} ms"
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    if whole < 3600:
-        return _two(whole, (60, "min"), (1, "s"))
-    if whole < 48 * 3600:
-        return _two(whole, (3600, "h"), (60, "min"))
-    return _two(whole, (86400, "d"), (3600, "h"))
-
-
-def _two(seconds: int, large: tuple[int, str], small: tuple[int, str]) -> str:
-    rest = seconds % large[0] // small[0]
-    return f"{seconds // large[0]} {large[1]}" + (f" {rest} {small[1]}" if rest else "")
-
-
-def moment(when: datetime) -> str:
-    return f"{when.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
-
-
-def ago(when: datetime) -> str:
-    """How long ago, in the one unit that matters."""
-    passed = timezone.now() - when
-    if passed < timedelta(seconds=5):
-        return "just now"
-    for unit, length in (("day", 86400), ("hour", 3600), ("minute", 60)):
-        if amount := int(passed.total_seconds() // length):
-            return f"{amount} {unit}{'' if amount == 1 else 's'} ago"
-    return f"{int(passed.total_seconds())} seconds ago"
-
-
 def lines(saw: dict[str, Any]) -> list[Line]:
     """What a step recorded, its checks left out: they are shown as checks."""
     return [_line(name, value) for name, value in saw.items() if not _are_checks(name, value)]
@@ -147,7 +94,7 @@ def label(name: str) -> str:
 def text(name: str, value: Any) -> str:
     """A plain value, with the unit that its name tells."""
     if value is None or value == "":
-        return NOTHING
+        return units.NOTHING
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int | float):
@@ -190,9 +137,9 @@ def _are_checks(name: str, value: Any) -> bool:
 
 def _number(name: str, value: int | float) -> str:
     if name.endswith("_bytes") or name == "bytes":
-        return size(int(value)) + (f" ({int(value):,} bytes)" if value >= 1024 else "")
+        return units.size(int(value)) + (f" ({int(value):,} bytes)" if value >= 1024 else "")
     if name.endswith(("_seconds", "seconds")):
-        return duration(timedelta(seconds=value))
+        return units.duration(timedelta(seconds=value))
     if name.endswith(("_ms", "milliseconds")):
         return f"{value:,.1f} ms"
     if name in CODES or name.endswith(tuple(f"_{code}" for code in CODES)):
@@ -204,9 +151,9 @@ def _dated(value: str) -> str:
     """JSON has no moments and durations: these are the forms in which DjangoJSONEncoder writes them."""
     try:
         if value[:1] in "P-" and "T" in value and (length := parse_duration(value)) is not None:
-            return duration(length)
+            return units.duration(length)
         if value[4:5] == "-" and "T" in value and (when := parse_datetime(value)) is not None and when.tzinfo:
-            return moment(when)
+            return units.moment(when)
     except ValueError:
         pass
     return value

@@ -15,7 +15,8 @@ from django.utils import timezone
 from django.utils.text import Truncator
 from django.views.decorators.http import require_POST, require_safe
 
-from memops.console.admin import permissions, readable
+from memops.console import units
+from memops.console.admin import permissions
 from memops.console.admin.environment import environment
 from memops.console.admin.intent import Undo
 from memops.console.admin.progress import live
@@ -86,15 +87,15 @@ class RunAdmin(RecordAdmin):
 
     @admin.display(description="By", ordering="requester_name")
     def by(self, run: Run) -> str:
-        return run.requester_name or readable.NOTHING
+        return run.requester_name or units.NOTHING
 
     @admin.display(description="Requested", ordering="requested_at")
     def requested(self, run: Run) -> str:
-        return readable.moment(run.requested_at)
+        return units.moment(run.requested_at)
 
     @admin.display(description="Took")
     def duration(self, run: Run) -> str:
-        return readable.duration(run.took) if run.claimed_at and run.took else readable.NOTHING
+        return units.duration(run.took) if run.claimed_at and run.took else units.NOTHING
 
     @admin.action(description="Undo the rollback…", permissions=["undo"])
     def undo(self, request: HttpRequest, queryset: QuerySet[Run]) -> HttpResponse | None:
@@ -210,11 +211,11 @@ class RunAdmin(RecordAdmin):
 
 
 def _log_lines(run: Run, steps: list[Step]) -> list[str]:
-    started = f"{run} ({run.get_state_display().lower()})\nRequested {readable.moment(run.requested_at)}"
+    started = f"{run} ({run.get_state_display().lower()})\nRequested {units.moment(run.requested_at)}"
     lines = [f"{started} by {run.requester_name or 'nobody known'}: {run.reason}\n"]
     for step in steps:
         lines.append(f"\n== {step.position}. {step.title}: {step.get_state_display().lower()}")
-        lines.append(f", {readable.moment(step.started_at)}\n" if step.started_at else "\n")
+        lines.append(f", {units.moment(step.started_at)}\n" if step.started_at else "\n")
         lines.append(step.log)
         if step.error:
             lines.append(f"ERROR {step.error}\n")

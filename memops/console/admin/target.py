@@ -14,7 +14,8 @@ from django.urls import URLPattern, path
 from django.utils.html import format_html
 from django.views.decorators.http import require_http_methods, require_safe
 
-from memops.console.admin import offers, permissions, readable
+from memops.console import units
+from memops.console.admin import offers, permissions
 from memops.console.admin.confirm import confirm_page
 from memops.console.admin.environment import environment
 from memops.console.admin.intent import BackUp, Intent, RollBack, Undo, Verify
@@ -50,12 +51,12 @@ class TargetAdmin(RecordAdmin):
     @admin.display(description="Active run")
     def active_run(self, target: Target) -> str:
         run = target.runs.filter(state__in=Run.ACTIVE).first()
-        return format_html('<a href="{}">{}</a>', run.get_absolute_url(), run) if run else readable.NOTHING
+        return format_html('<a href="{}">{}</a>', run.get_absolute_url(), run) if run else units.NOTHING
 
     @admin.display(description="Last verified backup")
     def last_verified_backup(self, target: Target) -> str:
         backup = target.backups.filter(state=Backup.State.VERIFIED).order_by("-verified_at").first()
-        return format_html('<a href="{}">{}</a>', backup.get_absolute_url(), backup) if backup else readable.NOTHING
+        return format_html('<a href="{}">{}</a>', backup.get_absolute_url(), backup) if backup else units.NOTHING
 
     @admin.action(description="Roll back…", permissions=["rollback"])
     def roll_back(self, request: HttpRequest, queryset: QuerySet[Target]) -> HttpResponse | None:

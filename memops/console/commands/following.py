@@ -13,7 +13,7 @@ from datetime import timedelta
 from typing import Any
 
 from memops.console.commands import Exit, records
-from memops.console.commands.output import Output, size
+from memops.console.commands.output import Output
 from memops.console.commands.progress import BETWEEN_LOOKS_SECONDS, Shown, shown_beside
 from memops.console.errors import ConfirmationMissing
 from memops.console.models import Run
@@ -21,6 +21,7 @@ from memops.console.models.plans import Plan
 from memops.console.runs import queue, reconcile
 from memops.console.runs.advance import advance
 from memops.console.runs.request import Requester, submit
+from memops.console.units import size
 
 BETWEEN_LIVENESS_SECONDS = 3.0
 LONGEST_WAIT_FOR_CLAIM = timedelta(seconds=10)

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from django.core.serializers.json import DjangoJSONEncoder
-from django.utils.timezone import localtime
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -73,18 +72,3 @@ class Output:
 def printable(text: str) -> str:
     """Without the control characters with which a name or a reason could rewrite the terminal."""
     return "".join(char if char.isprintable() or char in "\n\t" else "\N{REPLACEMENT CHARACTER}" for char in text)
-
-
-def size(count_bytes: int | None) -> str:
-    if count_bytes is None:
-        return "not known"
-    value, unit = float(count_bytes), "bytes"
-    for larger in ("kB", "MB", "GB", "TB"):
-        if value < 1000:
-            break
-        value, unit = value / 1000, larger
-    return f"{value:,.0f} {unit}" if unit == "bytes" else f"{value:,.1f} {unit}"
-
-
-def moment(when: Any) -> str:
-    return f"{localtime(when):%Y-%m-%d %H:%M:%S} UTC" if when else "-"

@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 
 from memops.console.commands import Exit
-from memops.console.commands.output import Output, size
+from memops.console.commands.output import Output
 from memops.console.models.plans import Plan
 from memops.console.runs.plan import plan_rollback
+from memops.console.units import size
 
 HELP = "what a rollback would do, with the SQL, and what would refuse it"
 

@@ -12,8 +12,9 @@ from django.db import DatabaseError, connections
 from rich.status import Status
 from rich.text import Text
 
-from memops.console.commands.output import Output, printable, size
+from memops.console.commands.output import Output, printable
 from memops.console.models import Run, Step
+from memops.console.units import duration, size
 
 BETWEEN_LOOKS_SECONDS = 0.2
 BETWEEN_LINES_SECONDS = 2.0
@@ -42,7 +43,7 @@ class Shown:
             if step.ended_at and step.name not in self.ended:
                 self.ended.add(step.name)
                 self._still()
-                took = f" in {step.took.total_seconds():.2f} s" if step.took else ""
+                took = f" in {duration(step.took)}" if step.took else ""
                 style = {Step.State.DONE: "green", Step.State.SKIPPED: "dim"}.get(Step.State(step.state), "red")
                 self.out.say(f"{title}: {step.get_state_display().lower()}{took}", style=style)
                 self.told_at = time.monotonic()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from memops.console.commands.output import moment
 from memops.console.models import Backup, QuarantinedTable, Run
+from memops.console.units import NOTHING, duration, moment
 
 COLUMNS = ["Run", "Kind", "Target", "State", "Outcome", "By", "Requested", "Took"]
 
@@ -82,14 +82,14 @@ def backup_as_data(backup: Backup) -> dict[str, Any]:
 
 def one_line(run: Run) -> list[Any]:
     """A run as a row of a table."""
-    took = f"{run.took.total_seconds():.1f} s" if run.took is not None else "-"
+    took = duration(run.took) if run.took is not None else NOTHING
     return [
         run.pk,
         run.title,
         run.target_id,
         run.get_state_display(),
-        run.get_outcome_display() or "-",
-        run.requester_name or "-",
+        run.get_outcome_display() or NOTHING,
+        run.requester_name or NOTHING,
         moment(run.requested_at),
         took,
     ]

@@ -9,9 +9,10 @@ from django.conf import settings
 
 from memops import demo
 from memops.console.commands import Exit
-from memops.console.commands.output import Output, size
+from memops.console.commands.output import Output
 from memops.console.errors import ConfirmationMissing
 from memops.console.runs import history, targets
+from memops.console.units import duration, size
 
 HELP = "add demo data: sealed texts of Python's own documentation, for many tenants"
 
@@ -67,7 +68,7 @@ def load(alias: str, *, rows: int, tenants: int, out: Output) -> demo.Loaded:
     out.say(f"Adding {rows:,} demo memories to {alias}.")
     loaded = demo.load(alias, rows=rows, tenants=tenants, progress=tell)
     out.say(
-        f"{loaded.rows:,} rows of {loaded.tenants} tenants in {loaded.took.total_seconds():.1f} s;"
+        f"{loaded.rows:,} rows of {loaded.tenants} tenants in {duration(loaded.took)};"
         f" the table has {size(loaded.table_bytes)}."
     )
     return loaded

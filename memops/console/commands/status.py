@@ -6,10 +6,11 @@ import argparse
 from typing import Any
 
 from memops.console.commands import Exit, records
-from memops.console.commands.output import Output, moment, size
+from memops.console.commands.output import Output
 from memops.console.models.plans import TableSeen
 from memops.console.runs import queue
 from memops.console.runs.overview import Overview, TargetState, overview, overviews
+from memops.console.units import NOTHING, moment, size
 
 HELP = "revision, table, rows, isolation, backups, quarantine and active run of each target"
 
@@ -44,14 +45,14 @@ def _one_line(seen: Overview) -> list[Any]:
     return [
         seen.target.alias,
         seen.state,
-        f"{'' if table.rows_exact else 'about '}{table.rows:,}" if table else "-",
-        size(table.total_bytes) if table else "-",
+        f"{'' if table.rows_exact else 'about '}{table.rows:,}" if table else NOTHING,
+        size(table.total_bytes) if table else NOTHING,
         {(True, True): "on, forced", (True, False): "on"}.get((table.row_security, table.row_security_forced), "off")
         if table
-        else "-",
+        else NOTHING,
         moment(backup.written_at) if backup else "none",
         len(seen.quarantined),
-        seen.active.pk if seen.active else "-",
+        seen.active.pk if seen.active else NOTHING,
     ]
 
 

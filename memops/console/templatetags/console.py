@@ -11,7 +11,7 @@ from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from memops.console.admin import readable
+from memops.console import units
 from memops.console.admin.progress import state_of
 from memops.console.models import Run
 from memops.console.runs.reconcile import is_lost
@@ -73,7 +73,7 @@ def target_url(alias: str) -> str:
 
 @register.filter
 def size(number_bytes: int | None) -> str:
-    return readable.size(number_bytes)
+    return units.size(number_bytes)
 
 
 @register.filter
@@ -83,15 +83,15 @@ def count(number: int | None) -> str:
 
 @register.filter
 def duration(took: timedelta | None) -> str:
-    return readable.duration(took)
+    return units.duration(took)
 
 
 @register.filter
 def moment(when: datetime | None) -> str | SafeString:
     """A moment to read, with the exact one for machines."""
     if when is None:
-        return readable.NOTHING
-    return format_html('<time datetime="{}">{}</time>', when.isoformat(), readable.moment(when))
+        return units.NOTHING
+    return format_html('<time datetime="{}">{}</time>', when.isoformat(), units.moment(when))
 
 
 @register.filter
@@ -100,5 +100,5 @@ def ago(when: datetime | None) -> str | SafeString:
     if when is None:
         return "never"
     return format_html(
-        '<time datetime="{}" title="{}">{}</time>', when.isoformat(), readable.moment(when), readable.ago(when)
+        '<time datetime="{}" title="{}">{}</time>', when.isoformat(), units.moment(when), units.ago(when)
     )
