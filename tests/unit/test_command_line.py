@@ -1,6 +1,7 @@
 """What the command line says before there is anything to do."""
 
 import json
+import os
 import subprocess
 
 import pytest
@@ -49,6 +50,25 @@ def test_a_database_that_is_away_is_told_without_a_traceback_or_a_password(memop
     assert "default" in refused.stderr
     assert "Traceback" not in refused.stderr
     assert "hunter2" not in refused.stderr + refused.stdout
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_a_reader_that_has_gone_is_no_error(manage, away, options):
+    reading, writing = os.pipe()
+    os.close(reading)
+
+    ended = subprocess.run(
+        [*manage, "memops", "sql", "rollback", *options],
+        env=away,
+        cwd=CLONE,
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+
+    os.close(writing)
+    assert (ended.returncode, ended.stderr) == (0, "")
 
 
 def test_errors_are_json_where_json_is_asked_for(memops):

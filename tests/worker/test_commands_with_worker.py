@@ -102,6 +102,25 @@ def test_without_a_worker_the_command_does_the_work_and_says_so(default, memops)
     assert "No worker is alive: this command does the work itself." in done.stdout
 
 
+def test_work_goes_on_when_whoever_read_its_output_has_gone(default, manage, environment):
+    command = subprocess.Popen(
+        [*manage, "memops", "rollback", "--confirm", "default", "--reason", "x"],
+        env=environment,
+        cwd=CLONE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    command.stdout.readline()
+    command.stdout.close()
+
+    told = command.stderr.read()
+    command.stderr.close()
+
+    assert (command.wait(PATIENCE_SECONDS), told) == (0, "")
+    assert Run.objects.get(kind="rollback").state == "done"
+
+
 def test_a_worker_that_is_killed_is_seen_at_once_and_the_target_tells_what_it_did(default, environment, tmp_path):
     with table_in_use():
         with console_process.worker(environment, tmp_path / "worker.log") as child:

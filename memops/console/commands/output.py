@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from dataclasses import dataclass, field
-from typing import Any
+from typing import IO, Any
 
 from django.core.serializers.json import DjangoJSONEncoder
 from rich.console import Console
@@ -16,16 +17,24 @@ JSON_VERSION = 1
 PIPE_WIDTH = 200
 
 
+class Screen(Console):
+    """Whoever reads it may go away (``| head``): the work goes on, and is not shown any more."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+        _discard(self.file)
+
+
 @dataclass
 class Output:
     """``say`` is for people; ``result`` is what the verb came to, printed only where JSON is asked for."""
 
     as_json: bool
-    screen: Console = field(init=False)
+    screen: Screen = field(init=False)
 
     def __post_init__(self) -> None:
         # Words of others (reasons, names, logs) are never markup, and lines are left as long as they are.
-        self.screen = Console(
+        self.screen = Screen(
             stderr=self.as_json,
             markup=False,
             highlight=False,
@@ -66,7 +75,19 @@ class Output:
 
     def result(self, **data: Any) -> None:
         if self.as_json:
-            print(json.dumps({"memops": JSON_VERSION} | data, cls=DjangoJSONEncoder), flush=True)  # noqa: T201
+            self.raw(json.dumps({"memops": JSON_VERSION} | data, cls=DjangoJSONEncoder))
+
+    def raw(self, text: str) -> None:
+        """For programs: as it is."""
+        try:
+            print(text, flush=True)  # noqa: T201
+        except BrokenPipeError:
+            _discard(sys.stdout)
+
+
+def _discard(stream: IO[str]) -> None:
+    """Python flushes its streams once more at its end, and would complain: see "Note on SIGPIPE" in its manual."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def printable(text: str) -> str:

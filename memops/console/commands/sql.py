@@ -25,5 +25,5 @@ def run(options: argparse.Namespace, out: Output) -> int:
     if out.as_json:
         out.result(sql=text)
     else:
-        print(text)  # noqa: T201  as it is: it is made for a pipe
+        out.raw(text)
     return Exit.DONE
