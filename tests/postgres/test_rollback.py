@@ -40,6 +40,13 @@ ADDED_BY_HAND = [
     "create statistics public.together on user_hash, doc_id from public.memory_chunks",
     "create policy only_known_parents on public.memory_chunks as restrictive"
     " using (parent is null or exists (select from public.memory_chunks other where other.id = memory_chunks.parent))",
+    "create schema app",
+    "create function app.touch() returns trigger language plpgsql as 'begin new.source := ''t''; return new; end'",
+    "create trigger touched before update on public.memory_chunks for each row when (new.label <> 'x')"
+    " execute function app.touch()",
+    "create function public.is_short(words text) returns boolean language sql immutable"
+    " begin atomic select length(words) < 2000; end",
+    "alter table public.memory_chunks add constraint label_is_checked check (public.is_short(label))",
     "comment on table public.memory_chunks is 'what users said'",
     "grant select (doc_id), update (source) on public.memory_chunks to memops_app",
 ]

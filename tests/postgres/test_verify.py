@@ -381,6 +381,16 @@ class TestSomethingIsMissing:
         with pytest.raises(NoScratch, match=r"older than the 99\.1"):
             prove(small, backup.path, newer)
 
+    @pytest.mark.parametrize(
+        "definition",
+        ["create function public.f() returns int language sql return 1; create table public.smuggled ()", "nonsense"],
+    )
+    def test_a_function_that_cannot_be_made_is_named_and_nothing_else_is_executed(self, small, backup, definition):
+        edited = replace(backup.manifest, functions={"public.f()": ["public", definition]})
+
+        with pytest.raises(NoScratch, match=r"the table's function public\.f\(\) cannot be made"):
+            prove(small, backup.path, edited)
+
     def test_roles_are_made_on_a_server_of_its_own(self, target, owner, tmp_path, new_role, guarded_server, settings):
         role = new_role("only here")
         owner.execute(sql.SQL("grant select on public.memory_chunks to {}").format(sql.Identifier(role)))

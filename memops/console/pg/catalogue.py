@@ -81,6 +81,15 @@ class Dependent:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Function:
+    """``name`` with its schema and the types of its arguments; ``definition`` is the SQL that makes it."""
+
+    name: str
+    schema: str
+    definition: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Prepared:
     """A prepared transaction of this database: no session has it, and it keeps its locks until it is ended."""
 
@@ -166,6 +175,11 @@ def quarantined(connection: Connection) -> list[QuarantinedRelation]:
 def dependents(connection: Connection, oid: int) -> list[Dependent]:
     """What the reverse migration refuses: it would be moved along silently, or be broken."""
     return _all(connection, Dependent, "dependents", {"oid": oid})
+
+
+def functions(connection: Connection, oid: int) -> list[Function]:
+    """The functions that the table needs and a dump of it alone leaves out."""
+    return _all(connection, Function, "functions", {"oid": oid})
 
 
 def prepared_transactions(connection: Connection, oid: int) -> list[Prepared]:

@@ -62,6 +62,7 @@ class _Held:
     snapshot: str
     relation: Relation
     extensions: dict[str, str]
+    functions: list[catalogue.Function]
 
 
 def dump(
@@ -124,6 +125,7 @@ def dump(
                 "client": form.client_version(source),
             },
             extensions=held.extensions,
+            functions={one.name: [one.schema, one.definition] for one in held.functions},
             target=alias,
             snapshot=held.snapshot,
             started_at=started_at.isoformat(),
@@ -166,7 +168,13 @@ def _hold(holder: session.Connection, alias: str, schema: str, name: str) -> _He
         raise TableGone(target=alias, table=f"{schema}.{name}")
     if relation.row_security_active:
         raise BackupUnderRowSecurity(target=alias, table=f"{schema}.{name}")
-    return _Held(server=server, snapshot=snapshot, relation=relation, extensions=catalogue.extensions(holder))
+    return _Held(
+        server=server,
+        snapshot=snapshot,
+        relation=relation,
+        extensions=catalogue.extensions(holder),
+        functions=catalogue.functions(holder, relation.oid),
+    )
 
 
 def _write(

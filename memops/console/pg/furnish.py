@@ -1,4 +1,4 @@
-"""What a dump of one table takes for granted, put into a scratch database: extension, schema and roles."""
+"""What a dump of one table takes for granted, put into a scratch database: extension, schema, roles, functions."""
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ def furnish(params: dict[str, str], alias: str, manifest: Manifest, place: Scrat
             names = ", ".join(sorted(roles(manifest) - {"public"}))
             reason = f"there the role {prepared['user']} may not make or use the roles that the archive names ({names})"
             raise NoScratch(target=alias, reason=f"{reason}: {error.diag.message_primary}") from error
+        _make_functions(connection, alias, manifest, restoring)
 
 
 def roles(manifest: Manifest) -> set[str]:
@@ -82,3 +83,18 @@ def _let_owner_in(connection: session.Connection, manifest: Manifest, restoring:
     is_member = connection.execute(query("scratch", "is_member"), {"member": restoring, "name": owner}).fetchall()
     if is_member != [(True,)]:
         connection.execute(SQL(query("scratch", "make_member")).format(Identifier(owner), Identifier(restoring)))
+
+
+def _make_functions(connection: session.Connection, alias: str, manifest: Manifest, restoring: str) -> None:
+    """Without the functions of its triggers and constraints the table would not restore."""
+    connection.execute(query("scratch", "leave_bodies_unchecked"))
+    for name, (schema, definition) in manifest.functions.items():
+        try:
+            connection.execute(SQL(query("scratch", "make_schema")).format(Identifier(schema)))
+            for role in {manifest.catalogue["owner"], restoring}:
+                connection.execute(SQL(query("scratch", "let_owner_in")).format(Identifier(schema), Identifier(role)))
+            # Binary: the protocol that takes one statement alone, so nothing can follow the function's end.
+            connection.execute(definition.encode(), binary=True)
+        except psycopg.Error as error:
+            said = error.diag.message_primary or "the connection was lost"
+            raise NoScratch(target=alias, reason=f"there the table's function {name} cannot be made: {said}") from error

@@ -26,7 +26,10 @@ ARCHIVE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,250}")
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """``archive`` is a bare file name in the manifest's own folder; sizes in bytes, times in UTC (ISO 8601)."""
+    """``archive`` is a bare file name in the manifest's own folder; sizes in bytes, times in UTC (ISO 8601).
+
+    ``functions`` are those that the table calls and the archive does not hold: schema and definition of each.
+    """
 
     archive: str
     format: str
@@ -41,6 +44,7 @@ class Manifest:
     server: dict[str, Any]
     versions: dict[str, str]
     extensions: dict[str, str]
+    functions: dict[str, list[str]]
     target: str
     snapshot: str
     started_at: str
@@ -76,7 +80,7 @@ def read(archive: Path) -> Manifest:
     if not isinstance(content, dict) or content.get("memops_manifest") != VERSION:
         raise refuse(f"is not a manifest of version {VERSION}")
     kinds: dict[str, type] = {"size_bytes": int, "raw_bytes": int, "table_oid": int, "memops_manifest": int}
-    kinds |= dict.fromkeys(("catalogue", "server", "versions", "extensions", "facts"), dict)
+    kinds |= dict.fromkeys(("catalogue", "server", "versions", "extensions", "functions", "facts"), dict)
     for name in Manifest.__dataclass_fields__:
         if not isinstance(content.get(name), kinds.get(name, str)) or isinstance(content.get(name), bool):
             raise refuse(f"has no valid {name.replace('_', ' ')}")
@@ -97,6 +101,11 @@ def read(archive: Path) -> Manifest:
         isinstance(value, str) for value in (*found.versions.values(), *found.extensions.values())
     ):
         raise refuse("has no valid versions")
+    if not all(
+        isinstance(made, list) and len(made) == 2 and all(isinstance(part, str) for part in made)
+        for made in found.functions.values()
+    ):
+        raise refuse("has no valid functions")
     if found.format not in FORMATS:
         raise refuse("is of a format that this memops does not know")
     return found

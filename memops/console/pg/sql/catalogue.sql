@@ -123,6 +123,36 @@ join pg_catalog.pg_proc p on p.oid = t.tgfoid
 where t.tgrelid = %(oid)s and not t.tgisinternal
 order by t.tgname
 
+-- name: functions
+-- Which functions of this database do the table's triggers, constraints, defaults, policies and indexes call?
+select distinct
+    p.oid::pg_catalog.regprocedure::text as name,
+    n.nspname::text as schema,
+    pg_catalog.pg_get_functiondef(p.oid) as definition
+from pg_catalog.pg_depend d
+join pg_catalog.pg_proc p on p.oid = d.refobjid
+join pg_catalog.pg_namespace n on n.oid = p.pronamespace
+where d.refclassid = 'pg_catalog.pg_proc'::pg_catalog.regclass
+    and p.prokind = 'f'
+    -- The server's own have lower numbers, and those of an extension come with it.
+    and p.oid >= 16384
+    and not exists (
+        select from pg_catalog.pg_depend e
+        where e.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass and e.objid = p.oid and e.deptype = 'e'
+    )
+    and (d.classid, d.objid) in (
+        select 'pg_catalog.pg_trigger'::pg_catalog.regclass, oid from pg_catalog.pg_trigger where tgrelid = %(oid)s
+        union all
+        select 'pg_catalog.pg_constraint'::pg_catalog.regclass, oid from pg_catalog.pg_constraint where conrelid = %(oid)s
+        union all
+        select 'pg_catalog.pg_attrdef'::pg_catalog.regclass, oid from pg_catalog.pg_attrdef where adrelid = %(oid)s
+        union all
+        select 'pg_catalog.pg_policy'::pg_catalog.regclass, oid from pg_catalog.pg_policy where polrelid = %(oid)s
+        union all
+        select 'pg_catalog.pg_class'::pg_catalog.regclass, indexrelid from pg_catalog.pg_index where indrelid = %(oid)s
+    )
+order by 1
+
 -- name: grants
 -- Who has which right on the table or on one of its columns? A grantee that is null is everybody.
 select
