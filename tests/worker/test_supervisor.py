@@ -164,21 +164,29 @@ def test_a_taken_port_is_an_error_that_says_what_to_do():
             supervisor.run_in_foreground(bind=bind, demo_banner=None, announce=print)
 
 
+def worker_processes(pid):
+    """The cluster first, then its sentinel, and the processes of that."""
+    return [child for child in descendants(pid) if b"qcluster" in Path(f"/proc/{child}/cmdline").read_bytes()]
+
+
 def test_worker_and_web_come_up_survive_a_crash_and_leave_nothing_behind(environment):
     bind = f"127.0.0.1:{free_port()}"
     arguments = [sys.executable, "-c", UP, bind]
     with subprocess.Popen(arguments, cwd=CLONE, env=environment, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout.readline() == "demo is up\n"
-        assert supervisor.answers(bind)
-        children = [pid for pid in descendants(process.pid) if b"qcluster" in Path(f"/proc/{pid}/cmdline").read_bytes()]
-        assert len(children) >= 4  # the cluster, its sentinel, and the processes of that
+        try:
+            assert process.stdout.readline() == "demo is up\n"
+            assert supervisor.answers(bind)
+            eventually(lambda: len(worker_processes(process.pid)) >= 4)
+            worker = worker_processes(process.pid)
 
-        os.kill(children[0], signal.SIGKILL)
+            os.kill(worker[0], signal.SIGKILL)
 
-        assert process.stdout.readline().startswith("The worker has ended (killed by SIGKILL).")
-        eventually(lambda: not any(map(is_running, children)))
-        eventually(lambda: len(descendants(process.pid)) >= 6)
-        everything = descendants(process.pid)
-        process.send_signal(signal.SIGINT)
-        assert process.wait(30) == 0
+            assert process.stdout.readline().startswith("The worker has ended (killed by SIGKILL).")
+            eventually(lambda: not any(map(is_running, worker)))
+            eventually(lambda: len(descendants(process.pid)) >= 6)
+            everything = descendants(process.pid)
+            process.send_signal(signal.SIGINT)
+            assert process.wait(30) == 0
+        finally:
+            process.kill()
     eventually(lambda: not any(map(is_running, everything)))

@@ -61,10 +61,14 @@ class Tell:
     xid: Callable[[str], None]
 
 
+Work = Callable[[BaseDatabaseWrapper], None]
+
+
 def commit_within_budget(
     alias: str,
-    work: Callable[[BaseDatabaseWrapper], None],
+    work: Work,
     *,
+    prepare: Work | None = None,
     key: str,
     relation_oid: int | None,
     budget: Budget,
@@ -72,6 +76,7 @@ def commit_within_budget(
 ) -> Change:
     """Do ``work`` in one transaction on the target; its journal entry carries ``key``.
 
+    ``prepare`` is done on the same connection before each transaction begins.
     Raises LockBudgetSpent (with who is in the way), ConnectionLost, ChangeFailed: nothing was changed. Raises
     OutcomeUnknown if the target does not say.
     """
@@ -88,7 +93,7 @@ def commit_within_budget(
             tries += 1
             xid = ""
             try:
-                thread.connect()
+                thread.connect(prepare)
                 started = time.monotonic()
                 xid = thread.begin(key=key, lock_timeout=lock_timeout, shorten_deadlock_timeout=may_shorten)
                 tell.xid(xid)
@@ -192,20 +197,22 @@ class _OwnThread:
         self.pool.submit(self._close).result()
         self.pool.shutdown()
 
-    def connect(self) -> None:
-        self.pool.submit(self._connect).result()
+    def connect(self, prepare: Work | None) -> None:
+        self.pool.submit(self._connect, prepare).result()
 
     def begin(self, *, key: str, lock_timeout: timedelta, shorten_deadlock_timeout: bool) -> str:
         return self.pool.submit(self._begin, key, lock_timeout, shorten_deadlock_timeout).result()
 
-    def finish(self, work: Callable[[BaseDatabaseWrapper], None]) -> None:
+    def finish(self, work: Work) -> None:
         self.pool.submit(self._finish, work).result()
 
     def abandon(self) -> None:
         self.pool.submit(self._close).result()
 
-    def _connect(self) -> None:
+    def _connect(self, prepare: Work | None) -> None:
         connections[self.alias].ensure_connection()
+        if prepare is not None:
+            prepare(connections[self.alias])
 
     def _begin(self, key: str, lock_timeout: timedelta, shorten_deadlock_timeout: bool) -> str:
         connection = connections[self.alias]
@@ -218,7 +225,7 @@ class _OwnThread:
             cursor.execute(query("change", "begin"), {"key": key, "lock_timeout": _milliseconds(lock_timeout)})
             return str(cursor.fetchone()[-1])
 
-    def _finish(self, work: Callable[[BaseDatabaseWrapper], None]) -> None:
+    def _finish(self, work: Work) -> None:
         with self.open.pop_all():
             work(connections[self.alias])
 

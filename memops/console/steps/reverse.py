@@ -38,9 +38,11 @@ def reverse(run: Run, log: StepLog) -> Reversed:
         f"Reversing {', '.join(applied) or 'nothing'} in one transaction; a try waits"
         f" {plan.lock_timeout.total_seconds():g} s at most for its lock."
     )
+    reversal = migrations.Reversal()
     changed = change.commit_within_budget(
         run.target_id,
-        migrations.unapply_all,
+        reversal.unapply_all,
+        prepare=reversal.prepare,
         key=str(run.key),
         relation_oid=seen["table"]["oid"] if seen.get("table") else None,
         budget=Budget(lock_timeout=plan.lock_timeout, total=plan.lock_budget),
