@@ -16,6 +16,8 @@ from memops.console.admin.record import RecordAdmin
 from memops.console.models import Backup
 from memops.console.templatetags.console import state
 
+SHOWN_ELSEWHERE = ("ok", "backup")
+
 
 class BackupAdmin(RecordAdmin):
     list_title = "Backups"
@@ -65,7 +67,9 @@ class BackupAdmin(RecordAdmin):
             "environment": environment(backup.target_id),
             "offer": offers.for_backup(request.user, backup, hindered=offers.hindrance(backup.target)),
             "checks": readable.checks(backup.verification),
-            "verification": readable.lines(backup.verification),
+            "verification": readable.lines(
+                {name: value for name, value in backup.verification.items() if name not in SHOWN_ELSEWHERE}
+            ),
             "manifest": readable.lines(backup.manifest),
             "verifications": backup.verifications.select_related("target")[:10],
         }
