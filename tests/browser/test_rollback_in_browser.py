@@ -121,6 +121,7 @@ def test_no_page_is_wider_than_a_phone(web, signed_in, complaints, path, scheme)
     page.goto(f"{web}/admin/memops_console/{path}" if path else f"{web}/admin/")
 
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    assert page.evaluate("[...document.querySelectorAll('.results')].every(one => one.scrollWidth <= one.clientWidth)")
     assert complaints == []
 
 
