@@ -91,7 +91,8 @@ ALLOWED_HOSTS = environment.names("ALLOWED_HOSTS", [])
 if not DEPLOYMENT:
     _local = ["localhost", "127.0.0.1", "[::1]", f"[{_bind_host}]" if ":" in _bind_host else _bind_host]
     ALLOWED_HOSTS = list(dict.fromkeys([*ALLOWED_HOSTS, *_local]))
-if environment.boolean("MEMOPS_TRUST_PROXY"):
+MEMOPS_TRUST_PROXY = environment.boolean("MEMOPS_TRUST_PROXY")
+if MEMOPS_TRUST_PROXY:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 
 environment.finish()
@@ -118,6 +119,21 @@ SECURE_HSTS_INCLUDE_SUBDOMAINS = DEPLOYMENT
 # The preload list is for whole registered domains; a console has no say in that.
 SILENCED_SYSTEM_CHECKS = ["security.W021"]
 SESSION_COOKIE_AGE = 12 * 3600  # A working day: who comes back the next one signs in again.
+MEMOPS_PROVE_AGAIN_AFTER = timedelta(minutes=10)
+"""How long after a sign-in the password is asked for again before a table is moved."""
+
+# By name and address together: nobody can shut out the person on call from elsewhere, by guessing under that name.
+AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_FAILURE_LIMIT = 5
+AXES_COOLOFF_TIME = timedelta(minutes=10)
+AXES_RESET_ON_SUCCESS = True
+AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
+AXES_CLIENT_IP_CALLABLE = "memops.console.admin.sign_in.client_address"
+AXES_LOCKOUT_TEMPLATE = "memops_console/error/locked_out.html"
+AXES_ENABLE_ADMIN = False
+AXES_DISABLE_ACCESS_LOG = True
+AXES_VERBOSE = False
+
 X_FRAME_OPTIONS = "DENY"
 CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {
@@ -138,6 +154,7 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "whitenoise.runserver_nostatic",
     "django.contrib.staticfiles",
+    "axes",
     "csp",
     "django_htmx",
     "django_q",
@@ -155,7 +172,9 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
+    "axes.middleware.AxesMiddleware",
 ]
+AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]
 ROOT_URLCONF = "project.urls"
 WSGI_APPLICATION = "project.wsgi.application"
 TEMPLATES = [

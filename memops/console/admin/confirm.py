@@ -12,7 +12,7 @@ from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 
-from memops.console.admin import nonce, permissions
+from memops.console.admin import nonce, permissions, sign_in
 from memops.console.admin.environment import environment
 from memops.console.admin.intent import Intent
 from memops.console.admin.plan import plan_context, why_not
@@ -27,12 +27,15 @@ class ConfirmForm(forms.Form):
 
     typed_name = forms.CharField(required=False, strip=True)
     reason = forms.CharField(required=False, max_length=LONGEST_REASON, widget=forms.Textarea(attrs={"rows": 3}))
+    password = forms.CharField(required=False, strip=False)
 
-    def __init__(self, data: QueryDict | None = None, *, intent: Intent) -> None:
+    def __init__(self, data: QueryDict | None = None, *, request: HttpRequest, intent: Intent) -> None:
         super().__init__(data, auto_id="confirm-%s")
-        self.intent = intent
+        self.intent, self.request = intent, request
         if not intent.asks_for_name:
             del self.fields["typed_name"]
+        if not intent.asks_for_name or sign_in.is_recent(request):
+            del self.fields["password"]
         self.fields["reason"].widget.attrs["aria-describedby"] = "help-reason error-reason"
 
     def clean_typed_name(self) -> str:
@@ -42,6 +45,14 @@ class ConfirmForm(forms.Form):
             said = f"You typed “{typed}”" if typed else "You typed nothing"
             raise ValidationError(f"{said}. Nothing was started. To go on, type the target's name: {alias}")
         return typed
+
+    def clean_password(self) -> str:
+        typed: str = self.cleaned_data["password"]
+        if not typed:
+            raise ValidationError("Nothing was started. To go on, type your own password.")
+        if not sign_in.prove(self.request, typed):
+            raise ValidationError("That is not your password. Nothing was started.")
+        return ""
 
     def clean_reason(self) -> str:
         try:
@@ -53,9 +64,9 @@ class ConfirmForm(forms.Form):
 def confirm_page(request: HttpRequest, intent: Intent, site: AdminSite) -> HttpResponse:
     permissions.demand(request.user, intent.permission, intent.target)
     requester = permissions.requester(request)
-    form, seen, problem, differences = ConfirmForm(intent=intent), None, "", list[str]()
+    form, seen, problem, differences = ConfirmForm(request=request, intent=intent), None, "", list[str]()
     if request.method == "POST":
-        form = ConfirmForm(request.POST, intent=intent)
+        form = ConfirmForm(request.POST, request=request, intent=intent)
         try:
             seen = nonce.unseal(str(request.POST.get("seen", "")), user=requester.name, intent=intent.key)
         except nonce.NotAsShown as error:
