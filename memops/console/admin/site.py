@@ -15,13 +15,15 @@ from django.urls import URLPattern, URLResolver, path
 from memops.console.admin import offers
 from memops.console.admin.backup import BackupAdmin
 from memops.console.admin.environment import environment
+from memops.console.admin.procedure import ContactAdmin, ReviewAdmin
 from memops.console.admin.quarantine import QuarantinedTableAdmin
 from memops.console.admin.queue import queue_page
 from memops.console.admin.run import RunAdmin
 from memops.console.admin.target import TargetAdmin
-from memops.console.models import Backup, QuarantinedTable, Run, Target
+from memops.console.models import Backup, Contact, QuarantinedTable, Review, Run, Target
 from memops.console.runs import queue
 from memops.console.runs.overview import overviews
+from memops.console.runs.procedure import procedure
 
 REFUSED = ("django_q",)
 """Apps whose own admin pages must not exist: whoever may add a schedule of django-q2 can execute any code."""
@@ -44,6 +46,8 @@ class ConsoleSite(AdminSite):
         self.register(Run, RunAdmin)
         self.register(Backup, BackupAdmin)
         self.register(QuarantinedTable, QuarantinedTableAdmin)
+        self.register(Contact, ContactAdmin)
+        self.register(Review, ReviewAdmin)
 
     def register(
         self,
@@ -78,5 +82,6 @@ class ConsoleSite(AdminSite):
             context["cards"] = [(seen, offers.for_target(request.user, seen)) for seen in overviews()]
         if request.user.has_perm("memops_console.view_run"):
             context["queue"] = queue.state()
+            context["procedure"] = procedure()
             context["runs"] = Run.objects.select_related("target")[:LATEST]
         return super().index(request, context | (extra_context or {}))

@@ -104,8 +104,12 @@ def readable_reason(reason: str) -> str:
         raise ReasonMissing()
     if len(reason) > LONGEST_REASON:
         raise ReasonUnreadable(problem=f"has {len(reason)} characters; {LONGEST_REASON} are kept")
-    strange = {char for char in reason if unicodedata.category(char) in ("Cc", "Cf", "Cs") and char not in "\r\n\t"}
-    if strange:
-        names = ", ".join(sorted(unicodedata.name(char, f"U+{ord(char):04X}") for char in strange))
-        raise ReasonUnreadable(problem=f"has characters that do not show: {names}")
+    if hidden := hidden_characters(reason):
+        raise ReasonUnreadable(problem=f"has characters that do not show: {', '.join(hidden)}")
     return reason
+
+
+def hidden_characters(text: str) -> list[str]:
+    """The names of characters that do not show, or turn the direction of those that do."""
+    hidden = {char for char in text if unicodedata.category(char) in ("Cc", "Cf", "Cs") and char not in "\r\n\t"}
+    return sorted(unicodedata.name(char, f"U+{ord(char):04X}") for char in hidden)

@@ -38,6 +38,7 @@ VERBS = (
     "run",
     "cancel",
     "reconcile",
+    "procedure",
     "sql",
     "seed",
 )

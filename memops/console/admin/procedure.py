@@ -1,0 +1,79 @@
+"""Contacts, and reviews of the procedure."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from django import forms
+from django.contrib import admin
+from django.contrib.auth.models import User
+from django.core.exceptions import ValidationError
+from django.db import models
+from django.http import HttpRequest
+from django.utils import timezone
+
+from memops.console import units
+from memops.console.admin.record import ModelAdmin
+from memops.console.models import Review
+from memops.console.runs.request import hidden_characters
+
+if TYPE_CHECKING:
+    ModelForm = forms.ModelForm[Any]
+else:
+    ModelForm = forms.ModelForm
+
+LONGEST_INTERVAL = timedelta(days=731)
+
+
+class ReadableForm(ModelForm):
+    """What is typed has to show as what it is: it is read aloud at three in the morning."""
+
+    def clean(self) -> dict[str, Any]:
+        cleaned: dict[str, Any] = super().clean() or self.cleaned_data
+        for name, value in list(cleaned.items()):
+            if isinstance(value, str) and (hidden := hidden_characters(value)):
+                self.add_error(name, ValidationError(f"It has characters that do not show: {', '.join(hidden)}."))
+        return cleaned
+
+
+class ContactAdmin(ModelAdmin):
+    """The list that people call down, from the first to the last."""
+
+    form = ReadableForm
+    list_display = ("position", "name", "role", "reached_by", "note")
+    list_display_links = ("name",)
+    search_fields = ("name", "role")
+    search_help_text = "Search for a name or a role."
+
+
+class ReviewForm(ReadableForm):
+    def clean_next_due(self) -> Any:
+        due, today = self.cleaned_data["next_due"], timezone.now().date()
+        if not today < due <= today + LONGEST_INTERVAL:
+            raise ValidationError("The next review has to be due after today, and within two years.")
+        return due
+
+
+class ReviewAdmin(ModelAdmin):
+    """Whoever adds one signs it. It cannot be changed, nor taken back; a newer one takes its place."""
+
+    form = ReviewForm
+    list_display = ("approved", "approver_name", "role", "next_due", "note")
+    fields = ("role", "note", "next_due")
+    formfield_overrides = {models.TextField: {"widget": forms.Textarea(attrs={"rows": 3})}}
+
+    @admin.display(description="Approved", ordering="approved_at")
+    def approved(self, review: Review) -> str:
+        return units.moment(review.approved_at)
+
+    def has_change_permission(self, request: HttpRequest, obj: Review | None = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Review | None = None) -> bool:
+        return False
+
+    def save_model(self, request: HttpRequest, obj: Review, form: Any, change: bool) -> None:
+        assert isinstance(request.user, User)
+        obj.approved_by, obj.approver_name = request.user, request.user.get_username()
+        super().save_model(request, obj, form, change)
