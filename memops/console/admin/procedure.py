@@ -10,11 +10,11 @@ from django.contrib import admin
 from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
 from django.db import models
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 
 from memops.console import units
-from memops.console.admin.record import ModelAdmin
+from memops.console.admin.record import TitledAdmin
 from memops.console.models import Review
 from memops.console.runs.request import hidden_characters
 
@@ -37,9 +37,10 @@ class ReadableForm(ModelForm):
         return cleaned
 
 
-class ContactAdmin(ModelAdmin):
+class ContactAdmin(TitledAdmin):
     """The list that people call down, from the first to the last."""
 
+    list_title = "Whom to call"
     form = ReadableForm
     list_display = ("position", "name", "role", "reached_by", "note")
     list_display_links = ("name",)
@@ -55,9 +56,10 @@ class ReviewForm(ReadableForm):
         return due
 
 
-class ReviewAdmin(ModelAdmin):
+class ReviewAdmin(TitledAdmin):
     """Whoever adds one signs it. It cannot be changed, nor taken back; a newer one takes its place."""
 
+    list_title = "Reviews of the procedure"
     form = ReviewForm
     list_display = ("approved", "approver_name", "role", "next_due", "note")
     fields = ("role", "note", "next_due")
@@ -66,6 +68,16 @@ class ReviewAdmin(ModelAdmin):
     @admin.display(description="Approved", ordering="approved_at")
     def approved(self, review: Review) -> str:
         return units.moment(review.approved_at)
+
+    def add_view(
+        self, request: HttpRequest, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        context = {
+            "title": "Sign a review of the procedure",
+            "show_save_and_add_another": False,
+            "show_save_and_continue": False,
+        }
+        return super().add_view(request, form_url, context | (extra_context or {}))
 
     def has_change_permission(self, request: HttpRequest, obj: Review | None = None) -> bool:
         return False

@@ -16,10 +16,19 @@ else:
     ModelAdmin = admin.ModelAdmin
 
 
-class RecordAdmin(ModelAdmin):
-    """A list with filters and search, and a page of our own for each record."""
+class TitledAdmin(ModelAdmin):
+    """A list that says what it is."""
 
     list_title = ""
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        context = {"title": self.list_title} | (extra_context or {})
+        return super().changelist_view(request, context)
+
+
+class RecordAdmin(TitledAdmin):
+    """A list with filters and search, and a page of our own for each record."""
+
     show_full_result_count = False
     list_per_page = 50
     actions_selection_counter = True
@@ -32,10 +41,6 @@ class RecordAdmin(ModelAdmin):
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
-
-    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        context = {"title": self.list_title} | (extra_context or {})
-        return super().changelist_view(request, context)
 
     def change_view(
         self,
