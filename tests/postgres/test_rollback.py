@@ -22,6 +22,7 @@ from memops.console.runs.advance import advance
 from memops.console.runs.overview import TargetState, overview, overviews
 from memops.console.runs.plan import plan_backup, plan_rollback, plan_undo, plan_verify
 from memops.console.runs.request import Requester, cancel, submit
+from memops.console.steps import StepKind, StepLog
 from tests.prints import print_of
 
 ME = Requester(name="on-call", origin=Run.Origin.COMMAND)
@@ -391,6 +392,22 @@ class TestClaims:
         assert (run.state, run.outcome) == ("cancelled", "nothing")
         with pytest.raises(NotCancellable):
             cancel(run, requester=ME)
+
+    def test_an_interruption_in_the_middle_of_a_statement_is_recorded_all_the_same(self, default, monkeypatch):
+        def interrupted(run: Run, log: StepLog) -> None:
+            connections["default"].connection.pgconn.send_query(b"select pg_sleep(10)")
+            raise KeyboardInterrupt
+
+        step = StepKind(name="precheck", title="Check what is there", perform=interrupted)
+        monkeypatch.setattr("memops.console.runs.advance.steps_of", lambda *args, **options: [step])
+        run = ask(plan_rollback(default))
+
+        with pytest.raises(KeyboardInterrupt):
+            advance(run.pk)
+
+        run.refresh_from_db()
+        assert (run.state, run.outcome) == ("interrupted", "nothing")
+        assert states(run)["precheck"] == "interrupted"
 
 
 class TestBackups:

@@ -19,7 +19,7 @@ from memops.console.errors import ConfirmationMissing
 from memops.console.models import Run
 from memops.console.models.plans import Plan
 from memops.console.runs import queue, reconcile
-from memops.console.runs.advance import advance
+from memops.console.runs.advance import advance, forget_connection
 from memops.console.runs.request import Requester, submit
 from memops.console.units import size
 
@@ -104,6 +104,7 @@ def _until_its_end(run: Run, out: Output, see: Callable[[Run, Shown], object]) -
             see(run, shown)
     except KeyboardInterrupt:
         code = Exit.UNKNOWN
+        forget_connection()
     run = Run.objects.select_related("target").get(pk=run.pk)
     if code and run.is_active:
         out.say(f"Nobody watches run {run.pk} any more, but it goes on. It is {run.get_state_display().lower()}.")

@@ -8,6 +8,7 @@ from typing import Any
 
 import structlog
 from django.core.serializers.json import DjangoJSONEncoder
+from django.db import DEFAULT_DB_ALIAS, connections
 from django.db.models.functions import Now
 
 from memops.console.errors import ClaimLost, ConsoleError, OutcomeUnknown, Refused, StepCrashed
@@ -17,6 +18,8 @@ from memops.console.runs.kinds import steps_of
 from memops.console.runs.log import RecordedLog
 from memops.console.runs.plan import still_holds
 from memops.console.steps import NotNeeded, StepKind
+
+INTERRUPTED = "The process that did the work was asked to stop."
 
 journal = structlog.get_logger("memops.run")
 
@@ -53,13 +56,25 @@ def advance(run_id: int) -> Run | None:
             journal.exception("crashed", run=run.pk)
             _end(run, Run.State.FAILED, str(StepCrashed(problem=type(crash).__name__)))
         except BaseException:
-            _end(run, Run.State.INTERRUPTED, "The process that did the work was asked to stop.")
+            forget_connection()
+            # Between two steps, one may still be said to run.
+            for step in run.steps.filter(state=Step.State.RUNNING):
+                _close(step, Step.State.INTERRUPTED, error=INTERRUPTED)
+            _end(run, Run.State.INTERRUPTED, INTERRUPTED)
             raise
         else:
             _end(run, Run.State.DONE, "")
     run.refresh_from_db()
     journal.info("ended", run=run.pk, state=run.state, outcome=run.outcome)
     return run
+
+
+def forget_connection() -> None:
+    """An interruption may have come in the middle of a statement, and nothing more can be asked of a connection then.
+
+    The next statement of this thread opens another one.
+    """
+    connections[DEFAULT_DB_ALIAS].close()
 
 
 def _take(run: Run, kind: StepKind) -> None:
@@ -81,7 +96,8 @@ def _take(run: Run, kind: StepKind) -> None:
         _close(step, Step.State.FAILED, error=str(StepCrashed(problem=type(crash).__name__)))
         raise
     except BaseException:
-        _close(step, Step.State.INTERRUPTED, error="The process that did the work was asked to stop.")
+        forget_connection()
+        _close(step, Step.State.INTERRUPTED, error=INTERRUPTED)
         raise
     else:
         _close(step, Step.State.DONE, saw=_as_data(saw))
