@@ -81,7 +81,7 @@ class TestRehearsal:
         Run.objects.filter(pk=undo.pk).update(requested_at=long_ago, claimed_at=long_ago, ended_at=long_ago)
 
         due = (long_ago + timedelta(days=90)).date()
-        assert f"A rehearsal is overdue since {due}." in procedure().overdue
+        assert any(f"A rehearsal is overdue since {due}:" in sentence for sentence in procedure().overdue)
 
     def test_none_at_all_is_told(self, default):
         assert any("never rehearsed" in sentence for sentence in procedure().overdue)

@@ -35,16 +35,17 @@ def procedure() -> Procedure:
     overdue = []
     if due is None:
         overdue.append(
-            "The rollback was never rehearsed: there is no guided rollback in the history that was undone again."
+            "The rollback was never rehearsed: no guided rollback in the history was undone again. Do both where it"
+            " harms nobody."
         )
     elif due < today:
-        overdue.append(f"A rehearsal is overdue since {due:%Y-%m-%d}.")
+        overdue.append(f"A rehearsal is overdue since {due:%Y-%m-%d}: a guided rollback, and its undo.")
     if review is None:
-        overdue.append("Nobody has approved the procedure yet.")
+        overdue.append("Nobody has approved the procedure yet: sign a review on the console's start page.")
     elif review.next_due < today:
         overdue.append(f"A review is overdue since {review.next_due:%Y-%m-%d}.")
     if not (contacts := list(Contact.objects.all())):
-        overdue.append("No contact is recorded: nobody knows whom to call.")
+        overdue.append("No contact is recorded, so nobody knows whom to call: add some on the console's start page.")
     return Procedure(rehearsal=rehearsal, rehearsal_due=due, review=review, contacts=contacts, overdue=overdue)
 
 
