@@ -51,7 +51,9 @@ class ConfirmForm(forms.Form):
         if not typed:
             raise ValidationError("Nothing was started. To go on, type your own password.")
         if not sign_in.prove(self.request, typed):
-            raise ValidationError("That is not your password. Nothing was started.")
+            raise ValidationError(
+                "That is not your password. Nothing was started. Type it again; five wrong ones shut you out for a while."
+            )
         return ""
 
     def clean_reason(self) -> str:
