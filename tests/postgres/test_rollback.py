@@ -409,6 +409,23 @@ class TestClaims:
         assert (run.state, run.outcome) == ("interrupted", "nothing")
         assert states(run)["precheck"] == "interrupted"
 
+    def test_an_interruption_in_the_middle_of_a_backup_is_recorded_on_the_backup_and_on_the_run(
+        self, default, monkeypatch
+    ):
+        def interrupted(*args: object, **options: object) -> None:
+            connections["default"].connection.pgconn.send_query(b"select pg_sleep(10)")
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr("memops.console.steps.backup.dump.dump", interrupted)
+        run = ask(plan_backup(default))
+
+        with pytest.raises(KeyboardInterrupt):
+            advance(run.pk)
+
+        run.refresh_from_db()
+        assert (run.state, states(run)["backup"]) == ("interrupted", "interrupted")
+        assert run.backups.get().state == Backup.State.FAILED
+
 
 class TestBackups:
     def test_a_backup_run_proves_what_it_writes(self, default):

@@ -52,7 +52,8 @@ class ConfirmForm(forms.Form):
             raise ValidationError("Nothing was started. To go on, type your own password.")
         if not sign_in.prove(self.request, typed):
             raise ValidationError(
-                "That is not your password. Nothing was started. Type it again; five wrong ones shut you out for a while."
+                "That is not your password. Nothing was started."
+                " Type it again; five wrong ones shut you out for a while."
             )
         return ""
 

@@ -16,10 +16,11 @@ from memops.console.commands import Exit, records
 from memops.console.commands.output import Output
 from memops.console.commands.progress import BETWEEN_LOOKS_SECONDS, Shown, shown_beside
 from memops.console.errors import ConfirmationMissing
+from memops.console.interruption import forget_connection
 from memops.console.models import Run
 from memops.console.models.plans import Plan
 from memops.console.runs import queue, reconcile
-from memops.console.runs.advance import advance, forget_connection
+from memops.console.runs.advance import advance
 from memops.console.runs.request import Requester, submit
 from memops.console.units import size
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import structlog
 from django.core.serializers.json import DjangoJSONEncoder
-from django.db import DEFAULT_DB_ALIAS, connections
 from django.db.models.functions import Now
 
 from memops.console.errors import ClaimLost, ConsoleError, OutcomeUnknown, Refused, StepCrashed
+from memops.console.interruption import forget_connection
 from memops.console.models import Run, Step
 from memops.console.runs import claim, history, settle
 from memops.console.runs.kinds import steps_of
@@ -67,14 +67,6 @@ def advance(run_id: int) -> Run | None:
     run.refresh_from_db()
     journal.info("ended", run=run.pk, state=run.state, outcome=run.outcome)
     return run
-
-
-def forget_connection() -> None:
-    """An interruption may have come in the middle of a statement, and nothing more can be asked of a connection then.
-
-    The next statement of this thread opens another one.
-    """
-    connections[DEFAULT_DB_ALIAS].close()
 
 
 def _take(run: Run, kind: StepKind) -> None:

@@ -57,8 +57,7 @@ def _take(target: Target, identity: str, entry: JournalEntry) -> Run | None:
                 state=Run.State.DONE,
                 origin=Run.Origin.BY_HAND,
                 requester_name=f"{entry.by_role} ({entry.application_name or 'no application name'})",
-                reason="Noticed in the target's journal: it was done without the console, so without a plan and"
-                " approval."
+                reason="Noticed in the target's journal: it was done without the console, so without plan and approval."
                 if not entry.run_id
                 else "Noticed in the target's journal: another memops console has done it.",
                 requested_at=entry.happened_at,

@@ -112,9 +112,8 @@ def _state(found: Examination, alias: str) -> tuple[TargetState, str]:
     if found.migrations:
         return (
             TargetState.INCONSISTENT,
-            "The migration is recorded, but public.memory_chunks is not there: roll back to set the history"
-            " right, or undo the"
-            " rollback that took it away.",
+            "The migration is recorded, but public.memory_chunks is not there: roll back to set the history right,"
+            " or undo the rollback that took it away.",
         )
     if kept:
         return TargetState.ROLLED_BACK, "memory_chunks is rolled back; its rows are in quarantine."

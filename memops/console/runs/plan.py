@@ -43,9 +43,8 @@ def plan_rollback(alias: str, *, emergency: bool = False) -> Plan:
         text=f"{sql.down()}\n{sql.forget_history()}",
         lock=EXCLUSIVE,
         backup_folder=str(folder),
-        brings_back="The next deploy creates an empty memory_chunks: manage.py migrate memops. Undo of this run"
-        " brings the"
-        " rows back.",
+        brings_back="The next deploy creates an empty memory_chunks: manage.py migrate memops."
+        " Undo of this run brings the rows back.",
     )
 
 
@@ -72,8 +71,8 @@ def plan_undo(run: Run) -> Plan:
         found.refuse(
             "newer table",
             f"public.memory_chunks exists and has {standing.table.rows:,} rows that came after the rollback;"
-            " moving the old"
-            " table back would hide them. Roll it back first (its rows go to quarantine as well), then undo this one.",
+            " moving the old table back would hide them. Roll it back first (its rows go to quarantine as well),"
+            " then undo this one.",
         )
     elif standing.table is not None:
         found.warn("empty table", "public.memory_chunks exists and is empty: it is dropped to make room.")
@@ -164,16 +163,14 @@ def _rollback_rules(found: Examination) -> None:
     elif found.relation is None:
         found.warn(
             "no table",
-            f'The history of "{alias}" says that the migration is applied, but there is no table: the rollback'
-            " only sets the"
-            " history right.",
+            f'The history of "{alias}" says that the migration is applied, but there is no table:'
+            " the rollback only sets the history right.",
         )
     elif not found.migrations:
         found.refuse(
             "not recorded",
             f'public.memory_chunks is on the target "{alias}", but its migration is not recorded, so reversing it'
-            " would do"
-            f" nothing. If it is memops' table: manage.py migrate memops --fake --database={alias}.",
+            f" would do nothing. If it is memops' table: manage.py migrate memops --fake --database={alias}.",
         )
     for name in migrations.not_atomic():
         found.refuse("not atomic", f"Migration {name} is not atomic: it cannot be reversed in one transaction.")
@@ -181,9 +178,8 @@ def _rollback_rules(found: Examination) -> None:
         if name not in migrations.known():
             found.refuse(
                 "unknown migration",
-                f'The target "{alias}" has migration {name}, which this version of memops does not know. Use the'
-                " version"
-                " that applied it.",
+                f'The target "{alias}" has migration {name}, which this version of memops does not know.'
+                " Use the version that applied it.",
             )
 
 

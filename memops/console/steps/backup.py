@@ -9,6 +9,7 @@ from pathlib import Path
 from django.db.models.functions import Now
 
 from memops.console.errors import ConsoleError
+from memops.console.interruption import forget_connection
 from memops.console.models import Backup, QuarantinedTable, Run
 from memops.console.pg import dump, manifest
 from memops.console.steps import NotNeeded, StepLog, step
@@ -84,6 +85,7 @@ def write(run: Run, log: StepLog, *, relation: str) -> Backup:
         Backup.objects.filter(pk=backup.pk).update(state=Backup.State.FAILED, error=str(error))
         raise
     except BaseException:
+        forget_connection()
         Backup.objects.filter(pk=backup.pk).update(
             state=Backup.State.FAILED, error="The process that wrote it was stopped; no file is left."
         )

@@ -43,9 +43,8 @@ def compare(run: Run, log: StepLog) -> Compared:
     came_later = found.rows - (backup.rows or 0)
     if str(found) != backup.fingerprint:
         log.line(
-            f"The table changed after the backup: {backup.rows:,} rows then, {found.rows:,} now. Backing up the"
-            " quarantined"
-            " table as well."
+            f"The table changed after the backup: {backup.rows:,} rows then, {found.rows:,} now."
+            " Backing up the quarantined table as well."
         )
         backup = write(run, log, relation=table.relation)
         prove(run, backup, log)

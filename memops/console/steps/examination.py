@@ -136,8 +136,7 @@ def _server_rules(found: Examination) -> None:
         found.refuse(
             "pooler",
             f'The target "{alias}" is reached through a pooler in transaction mode: locks and settings do not'
-            " hold there."
-            " Use the server's own address and port.",
+            " hold there. Use the server's own address and port.",
         )
     if server.is_superuser:
         found.warn(
@@ -153,15 +152,13 @@ def _relation_rules(found: Examination, connection: psycopg.Connection[Any], rel
         found.refuse(
             "not owner",
             f'{what} on "{alias}" belongs to {relation.owner}; memops connects as {found.server.role}, who may'
-            " not move it."
-            f" alter table {what} owner to {found.server.role}, or connect as the owner.",
+            f" not move it. alter table {what} owner to {found.server.role}, or connect as the owner.",
         )
     if relation.row_security_active:
         found.refuse(
             "row security",
             f'The role {found.server.role} sees only a part of {what} on "{alias}": row-level security holds for'
-            " it, so a"
-            " backup would be incomplete. Give it BYPASSRLS (manage.py memops sql roles).",
+            " it, so a backup would be incomplete. Give it BYPASSRLS (manage.py memops sql roles).",
         )
     for dependent in catalogue.dependents(connection, relation.oid):
         found.refuse(
@@ -211,8 +208,7 @@ def backup_rules(found: Examination, *, folder: Path) -> None:
         found.refuse(
             "disk",
             f"The backup folder {folder} has {found.free_bytes:,} bytes free, and the backup may need {needed:,}."
-            " Make room,"
-            " or set MEMOPS_BACKUP_DIR to a larger disk.",
+            " Make room, or set MEMOPS_BACKUP_DIR to a larger disk.",
             backup_only=True,
         )
 
