@@ -12,7 +12,7 @@ from memops.console.errors import NoScratch, TargetUnreachable
 from memops.console.pg import restore, scratch, session
 from project import embedded
 from tests.databases import alias_of
-from tests.postgres.conftest import PASSWORD
+from tests.postgres.conftest import PASSWORD, until
 
 
 @pytest.fixture
@@ -48,6 +48,28 @@ class TestDatabase:
 
         assert not exists(server, params["dbname"])
         forgotten.close()
+
+    def test_is_dropped_though_an_autovacuum_works_on_it(self, target, server):
+        """Only a superuser may end an autovacuum by force."""
+        working = "select 1 from pg_stat_activity where datname = %s and backend_type = 'autovacuum worker'"
+        server.execute("alter system set autovacuum_naptime = 1")
+        server.execute("select pg_reload_conf()")
+        try:
+            with scratch.database(scratch.place(target), alias=target) as params:
+                with psycopg.connect(**params, autocommit=True) as restored:
+                    restored.execute(
+                        "create table public.restored with (autovacuum_vacuum_threshold = 0,"
+                        " autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_cost_delay = 100,"
+                        " autovacuum_vacuum_cost_limit = 1)"
+                        " as select n, repeat('x', 1000) from generate_series(1, 4000) n"
+                    )
+                    restored.execute("delete from public.restored where n > 3")
+                until(lambda: server.execute(working, [params["dbname"]]).fetchone(), within_seconds=60)
+        finally:
+            server.execute("alter system reset autovacuum_naptime")
+            server.execute("select pg_reload_conf()")
+
+        assert not exists(server, params["dbname"])
 
     def test_of_two_proofs_at_once_are_two(self, target):
         place = scratch.place(target)

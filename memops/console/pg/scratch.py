@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+import structlog
 from django.conf import settings
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.sql import SQL, Identifier
@@ -21,9 +22,12 @@ from memops.console.pg.session import Connection
 from memops.console.pg.sql import query
 from project import embedded
 
+journal = structlog.get_logger("memops.scratch")
+
 TEMPLATE = "memops_scratch"
 PREFIX = "memops_scratch_"
 STALE_AFTER_SECONDS = 24 * 3600
+DROP_WITHIN_SECONDS = 30
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,12 +151,28 @@ def _ask(alias: str, params: dict[str, str], *, name: str, title: str, is_ours: 
 
 
 def _drop(place: ScratchPlace, name: str, alias: str) -> None:
-    # A server that is gone now is cleaned up by the next scratch database, a day later.
-    with (
-        suppress(TargetUnreachable, psycopg.Error),
-        session.connect_to(place.params, name=alias, application_name="memops drops a scratch database") as connection,
-    ):
-        connection.execute(SQL(query("scratch", "drop")).format(Identifier(name)))
+    """Force ends a forgotten session, but fails at an autovacuum, which only a superuser may end; a plain drop sends
+    that one away, but not the session. After a large restore an autovacuum is the rule.
+
+    What cannot be dropped now is dropped by the next scratch database, a day later.
+    """
+    deadline = time.monotonic() + DROP_WITHIN_SECONDS
+    while not (_is_dropped(place, name, alias, "drop") or _is_dropped(place, name, alias, "drop_unused")):
+        if time.monotonic() > deadline:
+            journal.warning("scratch database is still there", target=alias, database=name, place=str(place))
+            return
+        time.sleep(0.2)
+
+
+def _is_dropped(place: ScratchPlace, name: str, alias: str, how: str) -> bool:
+    try:
+        with session.connect_to(
+            place.params, name=alias, application_name="memops drops a scratch database"
+        ) as connection:
+            connection.execute(SQL(query("scratch", how)).format(Identifier(name)))
+    except (TargetUnreachable, psycopg.Error):
+        return False
+    return True
 
 
 def _drop_stale(connection: Connection) -> None:
