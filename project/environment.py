@@ -16,7 +16,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import dj_database_url
 from django.core.exceptions import ImproperlyConfigured
@@ -140,6 +140,19 @@ class Environment:
             return default, urlsplit(f"//{default}").hostname or ""
         return value, host
 
+    def web_address(self, variable: str) -> str:
+        """An address to send to, or "". It may hold a secret, so no message repeats it."""
+        value = self.text(variable)
+        try:
+            parts = urlsplit(value)
+            usable = bool(parts.hostname) and (parts.scheme == "https" or _is_own_machine(parts))
+        except ValueError:
+            usable = False
+        if value and not usable:
+            self.wrong(variable, "has to be an https:// address; http:// is for this machine alone.")
+            return ""
+        return value
+
     def database(self, variable: str, url: str) -> dict[str, Any] | None:
         """A PostgreSQL URL as an entry of Django's DATABASES; ``?host=/socket/folder`` becomes HOST."""
         problem = "cannot be parsed: a password with special characters has to be percent-encoded."
@@ -190,6 +203,10 @@ class Environment:
             if database:
                 databases[alias] = database
         return databases
+
+
+def _is_own_machine(parts: SplitResult) -> bool:
+    return parts.scheme == "http" and parts.hostname in ("localhost", "127.0.0.1", "::1")
 
 
 def decoded_key(text: str) -> bytes | None:

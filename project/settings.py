@@ -52,6 +52,8 @@ MEMOPS_LOCK_BUDGET = timedelta(seconds=environment.seconds("MEMOPS_LOCK_BUDGET_S
 if MEMOPS_LOCK_BUDGET < MEMOPS_LOCK_TIMEOUT:
     environment.wrong("MEMOPS_LOCK_BUDGET_SECONDS", "has to be at least as long as MEMOPS_LOCK_TIMEOUT_MS.")
 MEMOPS_REHEARSE_EVERY = timedelta(days=environment.number("MEMOPS_REHEARSE_EVERY_DAYS", 90, least=1, most=3650))
+MEMOPS_ANCHORS = environment.folder("MEMOPS_ANCHORS", MEMOPS_HOME / "anchors.jsonl")
+MEMOPS_ANCHOR_WEBHOOK = environment.web_address("MEMOPS_ANCHOR_WEBHOOK")
 MEMOPS_MAINTENANCE_WORK_MEM_BYTES = environment.number("MEMOPS_MAINTENANCE_WORK_MEM", 2**30, least=2**20)
 
 # Databases: `default` keeps the console's records; each is a target
@@ -80,6 +82,8 @@ if SECRET_KEY and len(SECRET_KEY) < 50:
 MEMORY_TENANT_HMAC_KEY = environment.key("MEMORY_TENANT_HMAC_KEY")
 MEMORY_ENCRYPTION_KEY = environment.key("MEMORY_ENCRYPTION_KEY")
 MEMORY_ENCRYPTION_KEY_OLD = environment.key("MEMORY_ENCRYPTION_KEY_OLD")
+_audit_key = environment.key("MEMOPS_AUDIT_KEY")
+MEMOPS_AUDIT_KEY_GIVEN = _audit_key is not None
 if MEMORY_ENCRYPTION_KEY_OLD is not None and MEMORY_ENCRYPTION_KEY_OLD == MEMORY_ENCRYPTION_KEY:
     environment.wrong("MEMORY_ENCRYPTION_KEY_OLD", "is the same key as MEMORY_ENCRYPTION_KEY; unset it.")
 
@@ -98,6 +102,13 @@ if MEMOPS_TRUST_PROXY:
 
 environment.finish()
 
+try:
+    _audit_key = _audit_key or decoded_key(kept_secret(MEMOPS_HOME / "audit_key", new_key))
+except OSError as error:
+    raise SettingsInvalid([f"MEMOPS_HOME has to be a folder that can be written: {error.strerror}."]) from error
+if _audit_key is None:
+    raise SettingsInvalid(["MEMOPS_HOME holds a damaged audit_key file: restore it from a copy."])
+MEMOPS_AUDIT_KEY: bytes = _audit_key
 if not DEPLOYMENT:
     try:
         SECRET_KEY = SECRET_KEY or kept_secret(MEMOPS_HOME / "secret_key", lambda: secrets.token_urlsafe(64))
@@ -170,6 +181,7 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "memops.console.admin.middleware.AuditMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",

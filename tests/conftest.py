@@ -88,6 +88,7 @@ def app_role(target: str) -> Iterator[str]:
 def console_db(template_database: str, settings, tmp_path: Path, django_db_blocker) -> Iterator[str]:
     """``default`` is a database of the test's own, with real commits that a worker process sees. Gives its name."""
     settings.MEMOPS_BACKUP_DIR = tmp_path / "backups"
+    settings.MEMOPS_ANCHORS = tmp_path / "anchors.jsonl"
     with django_db_blocker.unblock(), fresh_database(template_database) as name, default_database(name):
         yield name
 
@@ -103,6 +104,7 @@ def environment(console_db: str, settings) -> dict[str, str]:
         "DJANGO_SETTINGS_MODULE": "project.settings",
         "MEMOPS_HOME": str(settings.MEMOPS_HOME),
         "MEMOPS_BACKUP_DIR": str(settings.MEMOPS_BACKUP_DIR),
+        "MEMOPS_ANCHORS": str(settings.MEMOPS_ANCHORS),
         "MEMOPS_PG_BIN": str(embedded.bin_dir(embedded.MAJOR)),
         "DATABASE_URL": embedded.url(settings.MEMOPS_HOME, database=console_db),
     }

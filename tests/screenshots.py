@@ -123,6 +123,8 @@ def take() -> None:
         picture("undone")
         page.goto(f"{address}/admin/memops_console/run/")
         picture("history")
+        page.goto(f"{address}/admin/memops_console/auditevent/")
+        picture("audit")
         browser.close()
 
 

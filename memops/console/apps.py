@@ -14,6 +14,7 @@ class ConsoleConfig(AppConfig):
 
     def ready(self) -> None:
         from memops.console import checks  # noqa: F401  registers the system checks
+        from memops.console.audit import listeners  # noqa: F401  hears of sign-ins, and of changes to people
 
 
 class ConsoleAdminConfig(AdminConfig):

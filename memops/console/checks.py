@@ -7,7 +7,7 @@ from typing import Any
 
 from django.apps.config import AppConfig
 from django.conf import settings
-from django.core.checks import CheckMessage, Error, Tags, register
+from django.core.checks import CheckMessage, Error, Tags, Warning, register
 
 LONGEST_RUN_SECONDS = 6 * 3600
 """A dump and restore of a large table takes hours; a worker that is ended meanwhile leaves a run to reconcile."""
@@ -17,6 +17,20 @@ LONGEST_RUN_SECONDS = 6 * 3600
 def queue_is_a_doorbell(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
     """Claims make a second delivery harmless; still, nothing should redeliver or time out a run that is at work."""
     return list(queue_faults(getattr(settings, "Q_CLUSTER", {})))
+
+
+@register(Tags.security)
+def audit_key_is_given(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """A key that lies beside the trail's own file signs for whoever can write both."""
+    if settings.MEMOPS_MODE != "deployment" or settings.MEMOPS_AUDIT_KEY_GIVEN:
+        return []
+    return [
+        Warning(
+            "MEMOPS_AUDIT_KEY is not set: the audit trail is signed with a key that was made on first start.",
+            hint="Keep the file audit_key of MEMOPS_HOME elsewhere, and set MEMOPS_AUDIT_KEY to what it holds.",
+            id="memops.W010",
+        )
+    ]
 
 
 def queue_faults(queue: dict[str, Any]) -> list[CheckMessage]:

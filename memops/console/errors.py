@@ -236,6 +236,43 @@ class RestoredDiffers(Failed):
     target's table was not touched."""
 
 
+# The audit trail
+
+
+class AuditUnwritable(Refused):
+    """The audit trail in the database "default" cannot be written ({problem}), and nothing goes on without a trace:
+    what was asked for was not begun. Mend the database, then try again."""
+
+
+class ChainBroken(Refused):
+    """The audit trail in the database "default" is not to be trusted: {problem}. No run is started on it, and nothing
+    was changed. Find out who did it: manage.py memops audit verify. To go on all the same, which the trail will say for
+    ever: manage.py memops audit accept --reason TEXT."""
+
+
+class AnchorUnwritable(Failed):
+    """No anchor of the audit trail can be written to {file}: {problem}. The trail itself is as it was. Make room or
+    give the account of memops the right to write there, or set MEMOPS_ANCHORS to another file."""
+
+
+class AnchorUnreadable(UsageError):
+    """The anchor {file} cannot be used: {problem}. Give a file of anchors, a backup's manifest, or an export of this
+    trail."""
+
+
+class WebhookMissing(UsageError):
+    """There is nowhere to send it: {setting} is not set."""
+
+
+class WebhookFailed(Failed):
+    """The webhook did not take it: {problem}. Nothing else was undone. Check its address in the settings, and the
+    server behind it, then try again."""
+
+
+class ExportUnwritable(Failed):
+    """The export cannot be written to {file}: {problem}. The trail was only read."""
+
+
 # On the command line
 
 

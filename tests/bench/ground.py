@@ -62,6 +62,7 @@ def copy_of(template: str) -> Iterator[str]:
     finally:
         databases.drop_database(name)
         shutil.rmtree(settings.MEMOPS_BACKUP_DIR, ignore_errors=True)
+        settings.MEMOPS_ANCHORS.unlink(missing_ok=True)
 
 
 def owner_url(database: str) -> str:

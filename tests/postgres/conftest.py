@@ -38,6 +38,13 @@ def dba(target: str, settings) -> Iterator[psycopg.Connection]:
 
 
 @pytest.fixture
+def tamperer(console_db, settings):
+    """The superuser on the console's database, for whom the triggers are switched off."""
+    with psycopg.connect(embedded.superuser_url(settings.MEMOPS_HOME, console_db), autocommit=True) as connection:
+        yield connection
+
+
+@pytest.fixture
 def notices(owner: psycopg.Connection) -> list[str]:
     """What the server told the owner beside its answers."""
     told: list[str] = []

@@ -90,7 +90,12 @@ def test_without_any_variable_it_is_the_embedded_server_with_keys_of_its_own(set
 def test_reading_the_settings_starts_no_server(settings_of, home):
     settings_of()
 
-    assert sorted(path.name for path in home.iterdir()) == ["encryption_key", "secret_key", "tenant_hmac_key"]
+    assert sorted(path.name for path in home.iterdir()) == [
+        "audit_key",
+        "encryption_key",
+        "secret_key",
+        "tenant_hmac_key",
+    ]
 
 
 def test_targets_come_from_their_own_variables_and_from_the_list(settings_of):
@@ -125,8 +130,15 @@ def test_numbers_have_their_units(settings_of):
     assert settings["MEMOPS_MAINTENANCE_WORK_MEM_BYTES"] == 64 * 2**20
 
 
+def test_deployment_makes_up_no_key_but_that_of_the_audit_trail(settings_of, home):
+    settings_of(**DEPLOYMENT)
+
+    assert [path.name for path in home.iterdir()] == ["audit_key"]
+    assert (home / "audit_key").stat().st_mode & 0o777 == 0o600
+
+
 def test_deployment_is_strict_and_makes_no_keys(settings_of, home):
-    settings = settings_of(**DEPLOYMENT, MEMOPS_TRUST_PROXY="1")
+    settings = settings_of(**DEPLOYMENT, MEMOPS_TRUST_PROXY="1", MEMOPS_AUDIT_KEY=KEY)
 
     assert settings["DEBUG"] is False
     assert settings["ALLOWED_HOSTS"] == ["memops.example.org", "memops.example.com"]

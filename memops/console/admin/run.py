@@ -21,6 +21,7 @@ from memops.console.admin.environment import environment
 from memops.console.admin.intent import Undo
 from memops.console.admin.progress import live
 from memops.console.admin.record import RecordAdmin
+from memops.console.audit import record
 from memops.console.errors import ConsoleError
 from memops.console.models import Run, Step
 from memops.console.runs.reconcile import reconcile
@@ -151,6 +152,11 @@ class RunAdmin(RecordAdmin):
 
     def log_view(self, request: HttpRequest, run: Run) -> HttpResponse:
         """The whole log, as a text file."""
+        try:
+            record("run.log_downloaded", run=run)
+        except ConsoleError as error:
+            self.message_user(request, str(error), messages.ERROR)
+            return redirect(run)
         response = HttpResponse(
             "".join(_log_lines(run, list(run.steps.all()))), content_type="text/plain; charset=utf-8"
         )

@@ -8,11 +8,15 @@ from ipaddress import ip_address
 from typing import Any
 
 from django.conf import settings
+from django.contrib.admin.forms import AdminAuthenticationForm
 from django.contrib.auth import authenticate
 from django.contrib.auth.models import User
 from django.contrib.auth.signals import user_logged_in
 from django.dispatch import receiver
 from django.http import HttpRequest
+
+from memops.console import audit
+from memops.console.audit.listeners import UNKNOWN
 
 PROVED_AT = "memops_proved_at"
 
@@ -35,6 +39,17 @@ def prove(request: HttpRequest, password: str) -> bool:
         return False
     request.session[PROVED_AT] = time.time()
     return True
+
+
+class SignInForm(AdminAuthenticationForm):
+    """Django's own says how long a name may be, and does not hold anybody to it."""
+
+    def clean(self) -> dict[str, Any]:
+        name = self.cleaned_data.get("username") or ""
+        if len(name) > audit.LONGEST_NAME:
+            audit.record_or_log("sign_in.failed", actor=UNKNOWN)
+            raise self.get_invalid_login_error()
+        return super().clean()
 
 
 def client_address(request: HttpRequest) -> str:

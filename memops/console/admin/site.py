@@ -13,14 +13,16 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, URLResolver, path
 
 from memops.console.admin import offers
+from memops.console.admin.audit import AuditEventAdmin
 from memops.console.admin.backup import BackupAdmin
 from memops.console.admin.environment import environment
 from memops.console.admin.procedure import ContactAdmin, ReviewAdmin
 from memops.console.admin.quarantine import QuarantinedTableAdmin
 from memops.console.admin.queue import queue_page
 from memops.console.admin.run import RunAdmin
+from memops.console.admin.sign_in import SignInForm
 from memops.console.admin.target import TargetAdmin
-from memops.console.models import Backup, Contact, QuarantinedTable, Review, Run, Target
+from memops.console.models import AuditEvent, Backup, Contact, QuarantinedTable, Review, Run, Target
 from memops.console.runs import queue
 from memops.console.runs.overview import overviews
 from memops.console.runs.procedure import procedure
@@ -39,6 +41,7 @@ class ConsoleSite(AdminSite):
     index_title = "Targets"
     site_url = None
     enable_nav_sidebar = False
+    login_form = SignInForm
 
     def __init__(self, name: str = "admin") -> None:
         super().__init__(name)
@@ -48,6 +51,7 @@ class ConsoleSite(AdminSite):
         self.register(QuarantinedTable, QuarantinedTableAdmin)
         self.register(Contact, ContactAdmin)
         self.register(Review, ReviewAdmin)
+        self.register(AuditEvent, AuditEventAdmin)
 
     def register(
         self,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import getpass
 import signal
 import threading
 import time
@@ -12,6 +11,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
+from memops.console.audit.acting import account
 from memops.console.commands import Exit, records
 from memops.console.commands.output import Output
 from memops.console.commands.progress import BETWEEN_LOOKS_SECONDS, Shown, shown_beside
@@ -41,11 +41,7 @@ EXITS = {
 
 def requester() -> Requester:
     """Who asks: the account that the command runs under."""
-    try:
-        name = getpass.getuser()
-    except (KeyError, OSError):
-        name = "unknown account"
-    return Requester(name=name, origin=Run.Origin.COMMAND)
+    return Requester(name=account(), origin=Run.Origin.COMMAND)
 
 
 def add_confirmation(parser: argparse.ArgumentParser) -> None:

@@ -1,9 +1,10 @@
 """What the console keeps: state and constraints, no procedure."""
 
+from memops.console.models.audit import AuditEvent
 from memops.console.models.backup import Backup
 from memops.console.models.procedure import Contact, Review
 from memops.console.models.quarantine import QuarantinedTable
 from memops.console.models.run import Run, Step
 from memops.console.models.target import Target
 
-__all__ = ["Backup", "Contact", "QuarantinedTable", "Review", "Run", "Step", "Target"]
+__all__ = ["AuditEvent", "Backup", "Contact", "QuarantinedTable", "Review", "Run", "Step", "Target"]

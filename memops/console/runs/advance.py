@@ -10,9 +10,11 @@ import structlog
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db.models.functions import Now
 
+from memops.console.audit import SYSTEM, anchors, configuration, record, record_or_log
 from memops.console.errors import ClaimLost, ConsoleError, OutcomeUnknown, Refused, StepCrashed
 from memops.console.interruption import forget_connection
 from memops.console.models import Run, Step
+from memops.console.pg import trail
 from memops.console.runs import claim, history, settle
 from memops.console.runs.kinds import steps_of
 from memops.console.runs.log import RecordedLog
@@ -30,12 +32,15 @@ def advance(run_id: int) -> Run | None:
     Never raises for what the run meets: that is on the run. An interruption (Ctrl-C, the end of the worker) is recorded
     and passed on.
     """
-    with claim.claimed(run_id) as claimed:
+    with trail.kept_open(), claim.claimed(run_id) as claimed:
         if claimed is None:
             return None
         run = claimed.run
         journal.info("claimed", run=run.pk, kind=run.kind, target=run.target_id)
         try:
+            configuration.notice()
+            anchors.demand_unbroken()
+            record("run.claimed", actor=SYSTEM, run=run, worker=run.worker)
             with claim.target_held(claimed) as held:
                 history.notice(run.target_id)
                 still_holds(run)
@@ -61,17 +66,26 @@ def advance(run_id: int) -> Run | None:
             for step in run.steps.filter(state=Step.State.RUNNING):
                 _close(step, Step.State.INTERRUPTED, error=INTERRUPTED)
             _end(run, Run.State.INTERRUPTED, INTERRUPTED)
+            _closing(run)
             raise
         else:
             _end(run, Run.State.DONE, "")
-    run.refresh_from_db()
+        _closing(run)
     journal.info("ended", run=run.pk, state=run.state, outcome=run.outcome)
     return run
+
+
+def _closing(run: Run) -> None:
+    """The last event of a run, and the chain's head of then, outside the database."""
+    run.refresh_from_db()
+    record_or_log("run.ended", actor=SYSTEM, run=run, state=run.state, outcome=run.outcome, error=run.error)
+    anchors.anchor_or_log()
 
 
 def _take(run: Run, kind: StepKind) -> None:
     """Execute one step and commit what it saw."""
     step = run.steps.get(name=kind.name)
+    record("step.begun", actor=SYSTEM, run=run, object_type="step", object_id=kind.name)
     Step.objects.filter(pk=step.pk).update(state=Step.State.RUNNING, started_at=Now())
     journal.info("step", run=run.pk, step=kind.name)
     log = RecordedLog(step=step)
@@ -97,6 +111,7 @@ def _take(run: Run, kind: StepKind) -> None:
 
 def _close(step: Step, state: Step.State, *, saw: dict[str, Any] | None = None, error: str = "") -> None:
     Step.objects.filter(pk=step.pk).update(state=state, ended_at=Now(), saw=saw or {}, error=error)
+    record_or_log("step.ended", actor=SYSTEM, run=step.run, object_type="step", object_id=step.name, state=state)
 
 
 def _end(run: Run, state: Run.State, error: str) -> None:

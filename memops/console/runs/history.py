@@ -7,6 +7,7 @@ import uuid
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
+from memops.console.audit import record_or_log
 from memops.console.models import QuarantinedTable, Run, Target
 from memops.console.pg import catalogue, session
 from memops.console.pg.catalogue import JournalEntry, QuarantinedRelation
@@ -68,6 +69,7 @@ def _take(target: Target, identity: str, entry: JournalEntry) -> Run | None:
             record_change(run, entry)
     except IntegrityError:
         return None  # Somebody else has noticed it at the same moment.
+    record_or_log("run.noticed_by_hand", actor=entry.by_role, run=run, kind=run.kind, journal_entry=entry.id)
     return run
 
 

@@ -10,7 +10,9 @@ from django.db import IntegrityError, transaction
 from django.db.models.functions import Now
 from django.utils import timezone
 
+from memops.console.audit import anchors, configuration, record, record_or_log
 from memops.console.errors import (
+    ConsoleError,
     NonceUsed,
     NotCancellable,
     PlanRefused,
@@ -36,11 +38,26 @@ class Requester:
 
 
 def submit(plan: Plan, *, requester: Requester, reason: str, seen_digest: str, nonce: str | None = None) -> Run:
-    """Store the run that ``plan`` describes, queued for a worker.
+    """Store the run that ``plan`` describes, queued for a worker; the audit trail has it first.
 
     ``seen_digest`` is the digest of the plan that the requester has read: if that is not this plan, nothing is started.
-    Raises PlanRefused, StalePlan, ReasonMissing, ReasonUnreadable, TargetBusy, NonceUsed.
+    Raises PlanRefused, StalePlan, ReasonMissing, ReasonUnreadable, TargetBusy, NonceUsed, ChainBroken, AuditUnwritable.
     """
+    try:
+        return _stored(plan, requester=requester, reason=reason, seen_digest=seen_digest, nonce=nonce)
+    except ConsoleError as error:
+        record_or_log(
+            "run.not_accepted",
+            actor=requester.name,
+            target=plan.target,
+            kind=plan.kind,
+            why=type(error).__name__,
+            origin=requester.origin,
+        )
+        raise
+
+
+def _stored(plan: Plan, *, requester: Requester, reason: str, seen_digest: str, nonce: str | None) -> Run:
     reason = readable_reason(reason)
     if nonce and (first := Run.objects.filter(nonce=nonce).first()):
         raise NonceUsed(run=first.pk)
@@ -50,6 +67,8 @@ def submit(plan: Plan, *, requester: Requester, reason: str, seen_digest: str, n
         raise PlanRefused(
             kind=plan.kind, target=plan.target, reasons=" ".join(finding.text for finding in plan.refusals)
         )
+    configuration.notice()
+    anchors.demand_unbroken()
     try:
         with transaction.atomic():
             run = Run.objects.create(
@@ -72,6 +91,15 @@ def submit(plan: Plan, *, requester: Requester, reason: str, seen_digest: str, n
                 for position, planned in enumerate(plan.steps, 1)
             )
             queue.ring(run)
+            record(
+                "run.requested",
+                actor=requester.name,
+                run=run,
+                kind=run.kind,
+                emergency=run.emergency,
+                digest=run.digest,
+                origin=run.origin,
+            )
     except IntegrityError as error:
         if nonce and (first := Run.objects.filter(nonce=nonce).first()):
             raise NonceUsed(run=first.pk) from error
@@ -84,7 +112,8 @@ def submit(plan: Plan, *, requester: Requester, reason: str, seen_digest: str, n
 
 
 def cancel(run: Run, *, requester: Requester) -> Run:
-    """Take back a run that no worker has claimed yet. Raises NotCancellable."""
+    """Take back a run that no worker has claimed yet. Raises NotCancellable, AuditUnwritable."""
+    record("run.cancel_asked", actor=requester.name, run=run)
     cancelled = Run.objects.filter(pk=run.pk, state=Run.State.QUEUED).update(
         state=Run.State.CANCELLED,
         ended_at=Now(),
@@ -94,6 +123,8 @@ def cancel(run: Run, *, requester: Requester) -> Run:
     run.refresh_from_db()
     if not cancelled:
         raise NotCancellable(run=run.pk, state=run.get_state_display().lower())
+    record_or_log("run.cancelled", actor=requester.name, run=run)
+    anchors.anchor_or_log()
     return run
 
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
+import psycopg
 from django.db.models.functions import Now
 
-from memops.console.errors import ConsoleError
+from memops.console.audit import SYSTEM, anchors, record_or_log
+from memops.console.errors import AuditUnwritable, ConsoleError, TargetUnreachable
 from memops.console.interruption import forget_connection
 from memops.console.models import Backup, QuarantinedTable, Run
 from memops.console.pg import dump, manifest
@@ -79,10 +82,13 @@ def write(run: Run, log: StepLog, *, relation: str) -> Backup:
             folder=folder,
             stem=stem,
             progress=lambda done, total: log.progress(done, total, "bytes"),
-            facts={"run": run.pk, "backup": backup.pk},
+            facts={"run": run.pk, "backup": backup.pk, "audit": _head()},
         )
     except ConsoleError as error:
         Backup.objects.filter(pk=backup.pk).update(state=Backup.State.FAILED, error=str(error))
+        record_or_log(
+            "backup.failed", actor=SYSTEM, run=run, object_type="backup", object_id=backup.pk, why=type(error).__name__
+        )
         raise
     except BaseException:
         forget_connection()
@@ -102,11 +108,30 @@ def write(run: Run, log: StepLog, *, relation: str) -> Backup:
         written_at=Now(),
     )
     backup.refresh_from_db()
+    record_or_log(
+        "backup.written",
+        actor=SYSTEM,
+        run=run,
+        object_type="backup",
+        object_id=backup.pk,
+        file=dumped.path.name,
+        sha256=dumped.sha256,
+        rows=dumped.fingerprint.rows,
+        size_bytes=dumped.size_bytes,
+    )
     log.line(
         f"{dumped.fingerprint.rows:,} rows in {dumped.size_bytes:,} bytes, pg_dump ended with {dumped.exit_code},"
         f" SHA-256 {dumped.sha256}."
     )
     return backup
+
+
+def _head() -> dict[str, Any] | None:
+    """The audit trail's signed head, which the backup carries out of the database. Raises AuditUnwritable."""
+    try:
+        return anchors.signed_head()
+    except (TargetUnreachable, psycopg.Error) as error:
+        raise AuditUnwritable(problem=type(error).__name__) from error
 
 
 def newest_of(run: Run) -> Backup | None:

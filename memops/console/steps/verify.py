@@ -7,6 +7,7 @@ from pathlib import Path
 
 from django.db.models.functions import Now
 
+from memops.console.audit import SYSTEM, record_or_log
 from memops.console.errors import ConsoleError, NothingToVerify
 from memops.console.models import Backup, QuarantinedTable, Run
 from memops.console.pg import manifest as manifests
@@ -65,6 +66,7 @@ def prove(run: Run, backup: Backup, log: StepLog) -> Proved:
             error=str(error),
             verification={"ok": False, "problem": str(error), "run": run.pk},
         )
+        _record(run, backup, "backup.not_verified", why=type(error).__name__)
         raise
     checks = [
         Check(name="The file is what was written", ok=True, detail=f"SHA-256 {backup.sha256}"),
@@ -93,7 +95,12 @@ def prove(run: Run, backup: Backup, log: StepLog) -> Proved:
         error="",
         verification=asdict(proved) | {"ok": True, "run": run.pk},
     )
+    _record(run, backup, "backup.verified", sha256=backup.sha256, fingerprint=backup.fingerprint)
     return proved
+
+
+def _record(run: Run, backup: Backup, action: str, **details: str) -> None:
+    record_or_log(action, actor=SYSTEM, run=run, object_type="backup", object_id=backup.pk, **details)
 
 
 def _is_the_one(backup: Backup, manifest: manifests.Manifest) -> None:

@@ -13,6 +13,7 @@ from django.utils.safestring import SafeString
 
 from memops.console import units
 from memops.console.admin.progress import state_of
+from memops.console.audit import actions
 from memops.console.models import Run
 from memops.console.runs.reconcile import is_lost
 
@@ -63,6 +64,12 @@ def state(value: str, word: str) -> SafeString:
 def run_state(run: Run) -> SafeString:
     """A run's state in a list. One whose worker is gone does not say that it is running."""
     return state(*state_of(run, lost=is_lost(run)))
+
+
+@register.filter
+def action_words(action: str) -> str:
+    """What an event of the audit trail is about."""
+    return actions.words(action)
 
 
 @register.filter

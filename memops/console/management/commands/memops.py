@@ -39,6 +39,7 @@ VERBS = (
     "cancel",
     "reconcile",
     "procedure",
+    "audit",
     "sql",
     "seed",
 )

@@ -1,0 +1,38 @@
+-- name: append
+-- Adds an event; its trigger gives it number, time and hash.
+insert into public.audit_event (actor, action, object_type, object_id, run, target, details, request_id, address)
+values (
+    %(actor)s, %(action)s, %(object_type)s, %(object_id)s, %(run)s, %(target)s, %(details)s, %(request_id)s,
+    %(address)s
+)
+
+-- name: events
+-- Every event in the order of the chain, time as it is hashed.
+select
+    sequence, previous, pg_catalog.to_char(at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') as at, actor, action,
+    object_type, object_id, coalesce(run::text, '') as run, target, details, request_id, address, hash
+from public.audit_event
+where sequence > %(after)s
+order by sequence
+
+-- name: head
+-- The last event.
+select sequence, hash from public.audit_event order by sequence desc limit 1
+
+-- name: hash_of
+-- One event's hash, to compare with what an anchor has seen.
+select hash from public.audit_event where sequence = %(sequence)s
+
+-- name: last_of
+-- The last event of a kind.
+select action, details from public.audit_event where action like %(prefix)s order by sequence desc limit 1
+
+-- name: triggers
+-- Which triggers guard the trail, and how they are enabled: A is ALWAYS.
+select t.tgname, t.tgenabled::text
+from pg_catalog.pg_trigger t
+where t.tgrelid = 'public.audit_event'::pg_catalog.regclass and not t.tgisinternal
+
+-- name: isolate
+-- The trail is written in read committed, whatever the role or the database is set to.
+set default_transaction_isolation = 'read committed'
