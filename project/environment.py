@@ -25,6 +25,9 @@ from environs import Env, EnvError
 T = TypeVar("T")
 
 ALIAS = re.compile(r"[a-z][a-z0-9_]{0,62}")
+APPROVAL_RULE = re.compile(
+    r"([^/=,\s]+)/(\*|rollback|undo|backup|verify|deploy)=([0-9])(?::([\w .-]+(?:\+[\w .-]+)*))?(?:@([1-9][0-9]{0,2}))?"
+)
 ROLE = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 KEY_BYTES = 32
 KNOWN_ANN_INDEXES = ("hnsw", "ivfflat")
@@ -139,6 +142,32 @@ class Environment:
             self.wrong(variable, "has to be an address and a port, such as 127.0.0.1:8000 or [::1]:8000.")
             return default, urlsplit(f"//{default}").hostname or ""
         return value, host
+
+    def approvals(self, variable: str, *, targets: list[str]) -> list[dict[str, Any]]:
+        """TARGET/KIND=NUMBER:GROUP+GROUP@HOURS, with a comma between; * is any. Groups and hours may be left out."""
+        rules = []
+        for text in self.names(variable, []):
+            found = APPROVAL_RULE.fullmatch(text)
+            if found is None:
+                self.wrong(
+                    variable,
+                    "has to be rules such as production/rollback=2 or */undo=1:approver+dba@8, with a comma between.",
+                )
+                return []
+            target, kind, needed, groups, hours = found.groups()
+            if target not in ("*", *targets):
+                # A rule that fits nothing would let the default hold where somebody thinks that theirs does.
+                self.wrong(variable, f"has a rule for a target that is none: known are {', '.join(targets)}, and *.")
+            rules.append(
+                {
+                    "target": target,
+                    "kind": kind,
+                    "needed": int(needed),
+                    "groups": groups.split("+") if groups else None,
+                    "hours": float(hours) if hours else None,
+                }
+            )
+        return rules
 
     def web_address(self, variable: str) -> str:
         """An address to send to, or "". It may hold a secret, so no message repeats it."""

@@ -52,6 +52,7 @@ MEMOPS_LOCK_BUDGET = timedelta(seconds=environment.seconds("MEMOPS_LOCK_BUDGET_S
 if MEMOPS_LOCK_BUDGET < MEMOPS_LOCK_TIMEOUT:
     environment.wrong("MEMOPS_LOCK_BUDGET_SECONDS", "has to be at least as long as MEMOPS_LOCK_TIMEOUT_MS.")
 MEMOPS_REHEARSE_EVERY = timedelta(days=environment.number("MEMOPS_REHEARSE_EVERY_DAYS", 90, least=1, most=3650))
+MEMOPS_NOTIFY_WEBHOOK = environment.web_address("MEMOPS_NOTIFY_WEBHOOK")
 MEMOPS_ANCHORS = environment.folder("MEMOPS_ANCHORS", MEMOPS_HOME / "anchors.jsonl")
 MEMOPS_ANCHOR_WEBHOOK = environment.web_address("MEMOPS_ANCHOR_WEBHOOK")
 MEMOPS_MAINTENANCE_WORK_MEM_BYTES = environment.number("MEMOPS_MAINTENANCE_WORK_MEM", 2**30, least=2**20)
@@ -63,6 +64,7 @@ DATABASES: dict[str, dict[str, Any]] = environment.targets(
     environment.text("DATABASE_URL") or embedded.url(MEMOPS_HOME)
 )
 MEMOPS_TARGETS = list(DATABASES)
+MEMOPS_APPROVALS = environment.approvals("MEMOPS_APPROVALS", targets=MEMOPS_TARGETS)
 MEMOPS_ENVIRONMENTS = {alias: alias for alias in MEMOPS_TARGETS} | {
     "default": "local" if MEMOPS_EMBEDDED else MEMOPS_MODE
 }

@@ -44,7 +44,7 @@ def prepared() -> Iterator[str]:
 
     django.setup()
 
-    from django.contrib.auth.models import User
+    from django.contrib.auth.models import Group, User
     from django.core.management import call_command
 
     from memops import demo
@@ -53,6 +53,8 @@ def prepared() -> Iterator[str]:
     call_command("migrate", verbosity=0)
     demo.load("default", rows=ROWS)
     User.objects.create_superuser("operator", password=PASSWORD)
+    approver = User.objects.create_user("approver", password=PASSWORD, is_staff=True)
+    approver.groups.add(Group.objects.get(name="approver"))
     environment = dict(os.environ)
     try:
         with (
@@ -86,17 +88,36 @@ def take() -> None:
             page.get_by_label("Type the target's name").fill("default")
             page.get_by_label("Reason").fill(reason)
 
-        page.goto(address)
-        page.get_by_label("Username").fill("operator")
-        page.get_by_label("Password").fill(PASSWORD)
-        page.get_by_role("button", name=re.compile("Sign in|Log in")).click()
-        page.wait_for_url("**/admin/")
+        def sign_in(as_whom: Page, name: str) -> None:
+            as_whom.goto(address)
+            as_whom.get_by_label("Username").fill(name)
+            as_whom.get_by_label("Password").fill(PASSWORD)
+            as_whom.get_by_role("button", name=re.compile("Sign in|Log in")).click()
+            as_whom.wait_for_url("**/admin/")
+
+        def approved(comment: str, *, shown: bool = False) -> None:
+            """Somebody else agrees to what is on the page, which offers to run it then."""
+            expect(page.locator("#approvals")).to_be_visible()
+            other.goto(page.url)
+            other.get_by_label("Comment").fill(comment)
+            if shown:
+                picture("approve", other)
+            other.locator("#run-approve").click()
+            expect(page.locator("#run-start")).to_be_visible()
+            if shown:
+                picture("approved")
+            page.locator("#run-start").click()
+
+        other = browser.new_context(color_scheme="light", viewport={"width": 1200, "height": 800}).new_page()
+        sign_in(other, "approver")
+        sign_in(page, "operator")
         picture("start")
         page.locator("#default-rollback").click()
         picture("plan")
         confirm("INC-4711: recall is broken since the last deploy")
         picture("confirm", whole=True)
         page.locator("#confirm-submit").click()
+        approved("I have read the plan and the SQL.", shown=True)
         expect(page.locator("#run-steps")).to_contain_text("Prove the backup")
         expect(page.locator("#run-steps [role=progressbar], #run-steps progress").first).to_be_visible(timeout=60_000)
         picture("running")
@@ -119,6 +140,7 @@ def take() -> None:
         page.locator("#run-undo").click()
         confirm("INC-4711: it was the application; the table is good")
         page.locator("#confirm-submit").click()
+        approved("The table is good.")
         expect(page.locator("#run-outcome")).to_have_text("Table moved back", timeout=LONGEST_RUN_MS)
         picture("undone")
         page.goto(f"{address}/admin/memops_console/run/")

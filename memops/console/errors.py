@@ -245,7 +245,7 @@ class AuditUnwritable(Refused):
 
 
 class ChainBroken(Refused):
-    """The audit trail in the database "default" is not to be trusted: {problem}. No run is started on it, and nothing
+    """The records in the database "default" are not to be trusted: {problem}. No run is started on them, and nothing
     was changed. Find out who did it: manage.py memops audit verify. To go on all the same, which the trail will say for
     ever: manage.py memops audit accept --reason TEXT."""
 
@@ -271,6 +271,78 @@ class WebhookFailed(Failed):
 
 class ExportUnwritable(Failed):
     """The export cannot be written to {file}: {problem}. The trail was only read."""
+
+
+# Approvals
+
+
+class NotAwaiting(Refused):
+    """Run {run} is {state}: it does not await a decision any more. Nothing was changed."""
+
+
+class OwnRequest(Refused):
+    """Run {run} was asked for by {name}, so somebody else has to decide on it. Nothing was changed."""
+
+
+class NotAnApprover(Refused):
+    """Run {run} is decided on by these groups: {groups}; {name} may not decide, or is in none of them. Nothing was
+    changed. An administrator puts people into groups under Users."""
+
+
+class AlreadyDecided(Refused):
+    """You have decided on run {run} already. Nothing was changed. To take it back, revoke it."""
+
+
+class NoDecision(Refused):
+    """There is no approval of yours on run {run} to take back. Nothing was changed."""
+
+
+class AlreadyStarted(Refused):
+    """Run {run} was started by {by} already, and is {state}. It was not started a second time."""
+
+
+class NotExecuted(Refused):
+    """Run {run} cannot be started on "{target}": {problem}. It has {valid} valid of {needed} approvals that it needs.
+    Nothing was changed. An approval does not count when its approver was deactivated or left the group, nor after the
+    request has expired."""
+
+
+class PolicyStricter(Refused):
+    """Run {run} was asked for with fewer approvals, or from other groups, than a run like it on "{target}" needs now:
+    {needed}, from {groups}. Nothing was changed. Ask for it again."""
+
+
+class NeedsReview(Refused):
+    """Run {run} on "{target}" was started without approvals, and nobody else has reviewed it yet. Nothing was started.
+    Somebody who may approve reads it and files the review: on its page, or by manage.py memops review {run}."""
+
+
+class NotReviewable(Refused):
+    """Run {run} is {state}: there is nothing to review now. Nothing was changed."""
+
+
+class IncidentMissing(UsageError):
+    """To start without approvals, say which incident it is for: its number or name, at most 100 characters. Nothing
+    was started."""
+
+
+class WindowInvalid(UsageError):
+    """The maintenance window cannot be used: {problem}. Nothing was started. Say when the run may begin, in UTC:
+    2027-01-31T02:00."""
+
+
+class WindowWithoutApprovals(UsageError):
+    """What is started without approvals begins now, so it has no maintenance window. Nothing was started. Leave out
+    one of the two."""
+
+
+class OutsideWindow(Refused):
+    """Run {run} may begin on "{target}" only in its maintenance window, {window}. Nothing was changed."""
+
+
+class NotSignedIn(Refused):
+    """That is not the name and password of somebody who may sign in. Nothing was changed. Five wrong passwords shut a
+    name out for a while."""
 
 
 # On the command line

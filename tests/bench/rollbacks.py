@@ -88,6 +88,7 @@ def _environment(database: str) -> dict[str, str]:
     return kept | {
         "LANG": "C.UTF-8",
         "DJANGO_SETTINGS_MODULE": "project.settings",
+        "MEMOPS_APPROVALS": "*/*=0",
         "MEMOPS_HOME": str(settings.MEMOPS_HOME),
         "MEMOPS_PG_BIN": str(embedded.bin_dir(embedded.MAJOR)),
         "DATABASE_URL": ground.owner_url(database),

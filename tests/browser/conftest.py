@@ -1,11 +1,11 @@
 """A browser, and a console of the test's own with a real worker for it."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Group, User
 from playwright.sync_api import Page
 
 from memops import demo
@@ -66,12 +66,23 @@ def complaints(page: Page) -> list[str]:
 
 
 @pytest.fixture
-def signed_in(page: Page, web: str, default: str) -> Page:
+def sign_in(web: str) -> Callable[..., Page]:
+    """Signs a new person in, who is in these groups; without any, one who may do everything."""
+
+    def signed_in(page: Page, name: str, *groups: str) -> Page:
+        user = User.objects.create_user(name, password=PASSWORD, is_staff=True, is_superuser=not groups)
+        user.groups.set(Group.objects.filter(name__in=groups))
+        page.goto(web)
+        page.get_by_label("Username").fill(name)
+        page.get_by_label("Password").fill(PASSWORD)
+        page.get_by_role("button", name="Sign in").or_(page.get_by_role("button", name="Log in")).click()
+        page.wait_for_url("**/admin/")
+        return page
+
+    return signed_in
+
+
+@pytest.fixture
+def signed_in(page: Page, sign_in: Callable[..., Page]) -> Page:
     """A page of somebody who may do everything."""
-    User.objects.create_superuser("operator", password=PASSWORD)
-    page.goto(web)
-    page.get_by_label("Username").fill("operator")
-    page.get_by_label("Password").fill(PASSWORD)
-    page.get_by_role("button", name="Sign in").or_(page.get_by_role("button", name="Log in")).click()
-    page.wait_for_url("**/admin/")
-    return page
+    return sign_in(page, "operator")

@@ -103,6 +103,8 @@ def test_everything_can_be_done_by_keyboard(console, signed_in):
     page.keyboard.press("Tab")
     page.keyboard.type("INC-2: by keyboard")
     page.keyboard.press("Tab")
+    expect(page.locator("#window summary")).to_be_focused()
+    page.keyboard.press("Tab")
     page.keyboard.press("Enter")
 
     page.wait_for_url(re.compile(r"/run/\d+/"))
@@ -129,3 +131,32 @@ def test_the_pages_of_the_queue_that_execute_code_do_not_exist(web, signed_in):
     response = signed_in.goto(f"{web}/admin/django_q/schedule/add/")
 
     assert response.status == 404
+
+
+@pytest.fixture
+def one_approval(environment: dict[str, str]) -> None:
+    environment["MEMOPS_APPROVALS"] = "*/*=1"
+
+
+def test_one_asks_another_approves_and_the_first_one_runs_it(
+    one_approval, console, signed_in, browser, sign_in, complaints
+):
+    asking = signed_in
+    run = roll_back(asking, "emergency")
+    expect(asking.locator("#approvals")).to_contain_text("0 of 1 approval")
+    expect(asking.locator("#run-start")).to_have_count(0)
+
+    approving = sign_in(browser.new_context().new_page(), "ann", "approver")
+    approving.locator("#awaiting a").click()
+    expect(approving.locator("#run-plan")).to_have_attribute("open", "")
+    approving.get_by_label("Comment").fill("I read the SQL.")
+    approving.locator("#run-approve").click()
+    expect(approving.locator("#decisions")).to_contain_text("I read the SQL.")
+
+    # Without a reload: the page notices.
+    asking.locator("#run-start").click()
+    expect(asking.locator("#run-outcome")).to_have_text("Table moved to quarantine", timeout=LONGEST_RUN_MS)
+    expect(approving.locator("#run-outcome")).to_have_text("Table moved to quarantine", timeout=LONGEST_RUN_MS)
+    run.refresh_from_db()
+    assert run.starter_name == "operator"
+    assert complaints == []

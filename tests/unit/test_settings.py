@@ -259,6 +259,35 @@ def test_a_home_that_cannot_be_made_is_said(home, tmp_path):
     assert "MEMOPS_HOME has to be a folder that can be written" in done.stderr
 
 
+def test_approvals_are_rules_of_which_any_part_may_be_left_out(settings_of):
+    settings = settings_of(
+        PRODUCTION_DATABASE_URL="postgresql://o@h/d",
+        MEMOPS_APPROVALS="*/*=2, production/rollback=3:approver+dba team@8,*/backup=0@12",
+    )
+
+    assert settings["MEMOPS_APPROVALS"] == [
+        {"target": "*", "kind": "*", "needed": 2, "groups": None, "hours": None},
+        {"target": "production", "kind": "rollback", "needed": 3, "groups": ["approver", "dba team"], "hours": 8.0},
+        {"target": "*", "kind": "backup", "needed": 0, "groups": None, "hours": 12.0},
+    ]
+
+
+@pytest.mark.parametrize(
+    "rules", ["2", "production=2", "*/rollback=-1", "*/drop=1", "*/rollback=two", "*/*=1:", "*/*=1@0", "*/*=1;*/undo=2"]
+)
+def test_a_rule_that_cannot_be_read_is_refused_with_an_example(refused, rules):
+    assert refused(MEMOPS_APPROVALS=rules) == [
+        "MEMOPS_APPROVALS has to be rules such as production/rollback=2 or */undo=1:approver+dba@8,"
+        " with a comma between."
+    ]
+
+
+def test_a_rule_for_a_target_that_is_none_is_refused(refused):
+    assert refused(MEMOPS_APPROVALS="*/*=1,prodution/rollback=2") == [
+        "MEMOPS_APPROVALS has a rule for a target that is none: known are default, and *."
+    ]
+
+
 @pytest.mark.parametrize("text", [KEY, KEY.rstrip("="), base64.urlsafe_b64encode(b"\xff" * 32).decode(), f" {KEY}\n"])
 def test_a_key_may_have_either_alphabet_and_no_padding(text):
     assert len(decoded_key(text)) == 32

@@ -40,7 +40,7 @@ class LookForm(forms.Form):
     run = forms.IntegerField(required=False, min_value=1, max_value=LARGEST, label="Run number")
     since = forms.DateField(required=False, label="From", widget=forms.DateInput(attrs={"type": "date"}))
     until = forms.DateField(required=False, label="To", widget=forms.DateInput(attrs={"type": "date"}))
-    words = forms.CharField(required=False, max_length=200, label="Words in the details", min_length=2)
+    words = forms.CharField(required=False, max_length=200, label="Words", min_length=2)
     object_type = forms.CharField(required=False, max_length=LONGEST_NAME, widget=forms.HiddenInput)
     object_id = forms.CharField(required=False, max_length=LONGEST_NAME, widget=forms.HiddenInput)
     before = forms.IntegerField(required=False, min_value=1, max_value=LARGEST, widget=forms.HiddenInput)

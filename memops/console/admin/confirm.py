@@ -16,10 +16,12 @@ from memops.console.admin import nonce, permissions, sign_in
 from memops.console.admin.environment import environment
 from memops.console.admin.intent import Intent
 from memops.console.admin.plan import plan_context, why_not
-from memops.console.errors import ConsoleError, NonceUsed, ReasonMissing, ReasonUnreadable
+from memops.console.errors import ConsoleError, NonceUsed, ReasonMissing, ReasonUnreadable, WindowInvalid
 from memops.console.models import Run
 from memops.console.models.plans import changes
-from memops.console.runs.request import LONGEST_REASON, readable_reason, submit
+from memops.console.runs.policy import policy_for
+from memops.console.runs.request import LONGEST_INCIDENT, LONGEST_REASON, readable_reason, submit
+from memops.console.runs.window import ANY_TIME, Window, read_moment
 
 
 class ConfirmForm(forms.Form):
@@ -28,14 +30,23 @@ class ConfirmForm(forms.Form):
     typed_name = forms.CharField(required=False, strip=True)
     reason = forms.CharField(required=False, max_length=LONGEST_REASON, widget=forms.Textarea(attrs={"rows": 3}))
     password = forms.CharField(required=False, strip=False)
+    break_glass = forms.BooleanField(required=False, label="Start it without approvals")
+    incident = forms.CharField(required=False, max_length=LONGEST_INCIDENT)
+    not_before = forms.CharField(required=False, max_length=40, label="Not before")
+    not_after = forms.CharField(required=False, max_length=40, label="Not after")
 
     def __init__(self, data: QueryDict | None = None, *, request: HttpRequest, intent: Intent) -> None:
         super().__init__(data, auto_id="confirm-%s")
-        self.intent, self.request = intent, request
+        self.intent, self.request, self.window = intent, request, ANY_TIME
         if not intent.asks_for_name:
             del self.fields["typed_name"]
         if not intent.asks_for_name or sign_in.is_recent(request):
             del self.fields["password"]
+        if not intent.asks_for_name:
+            del self.fields["not_before"], self.fields["not_after"]
+        self.policy = policy_for(intent.target.alias, intent.kind)
+        if not self.policy.needed or not permissions.may(request.user, permissions.BREAK_GLASS):
+            del self.fields["break_glass"], self.fields["incident"]
         self.fields["reason"].widget.attrs["aria-describedby"] = "help-reason error-reason"
 
     def clean_typed_name(self) -> str:
@@ -56,6 +67,18 @@ class ConfirmForm(forms.Form):
                 " Type it again; five wrong ones shut you out for a while."
             )
         return ""
+
+    def clean(self) -> dict[str, Any]:
+        cleaned: dict[str, Any] = super().clean() or self.cleaned_data
+        if cleaned.get("break_glass") and not cleaned.get("incident") and "incident" not in self.errors:
+            self.add_error("incident", "Nothing was started. Say which incident it is for.")
+        ends = {end: str(cleaned.get(end, "")).strip() for end in ("not_before", "not_after")}
+        try:
+            self.window = Window(**{end: read_moment(text) for end, text in ends.items() if text})
+            self.window.check()
+        except WindowInvalid as error:
+            self.add_error("not_before", str(error))
+        return cleaned
 
     def clean_reason(self) -> str:
         try:
@@ -93,6 +116,9 @@ def confirm_page(request: HttpRequest, intent: Intent, site: AdminSite) -> HttpR
                     reason=form.cleaned_data["reason"],
                     seen_digest=seen.digest,
                     nonce=seen.nonce,
+                    break_glass=bool(form.cleaned_data.get("break_glass")),
+                    incident=str(form.cleaned_data.get("incident", "")),
+                    window=form.window,
                 )
             except NonceUsed:
                 return _already_asked(request, Run.objects.get(nonce=seen.nonce))

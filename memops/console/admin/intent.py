@@ -20,6 +20,7 @@ class RollBack:
     target: Target
     emergency: bool = False
     permission = permissions.ROLL_BACK
+    kind = Run.Kind.ROLLBACK
     asks_for_name = True
     takes_away = True
 
@@ -53,6 +54,7 @@ class Undo:
     target: Target
     run: Run
     permission = permissions.UNDO
+    kind = Run.Kind.UNDO
     asks_for_name = True
     takes_away = False
 
@@ -85,6 +87,7 @@ class BackUp:
     target: Target
     quarantined: QuarantinedTable | None = None
     permission = permissions.BACK_UP
+    kind = Run.Kind.BACKUP
     asks_for_name = False
     takes_away = False
 
@@ -118,6 +121,7 @@ class Verify:
     target: Target
     backup: Backup
     permission = permissions.BACK_UP
+    kind = Run.Kind.VERIFY
     asks_for_name = False
     takes_away = False
 

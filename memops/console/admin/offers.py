@@ -29,7 +29,7 @@ def for_target(user: Anyone, seen: Overview) -> list[Offer]:
     """What can be done to the table of a target; the way back comes first where the table is away."""
     gone = "" if seen.table else f"There is no public.memory_chunks on {seen.target.alias}"
     nothing = f"{gone}, and the migration is not applied: nothing to roll back." if gone and not seen.revision else ""
-    hindered = _unseen(seen) or _active(seen.active)
+    hindered = of_overview(seen)
     target = seen.target
     is_free = seen.table is None or (seen.table.rows_exact and not seen.table.rows)
     newest = max(seen.quarantined, key=lambda table: table.since, default=None) if is_free else None
@@ -73,12 +73,12 @@ def hindrance(target: Target) -> str:
     """What forbids any new run on a target, as far as the console's own records say."""
     if not target.configured:
         return f"{target.alias} is not among the targets of this console's settings any more."
-    return _active(Run.objects.filter(target=target, state__in=Run.ACTIVE).first())
+    return _active(Run.objects.filter(target=target, state__in=Run.ACTIVE).first()) or _unreviewed(target)
 
 
 def of_overview(seen: Overview) -> str:
     """The same, where the target has been looked at."""
-    return _unseen(seen) or _active(seen.active)
+    return _unseen(seen) or _active(seen.active) or _unreviewed(seen.target)
 
 
 def _offer(user: Anyone, name: str, label: str, intent: Intent, why_not: str) -> Offer:
@@ -89,6 +89,13 @@ def _offer(user: Anyone, name: str, label: str, intent: Intent, why_not: str) ->
 
 def _unseen(seen: Overview) -> str:
     return "" if seen.reachable else f"{seen.target.alias}: {seen.state_text}"
+
+
+def _unreviewed(target: Target) -> str:
+    run = Run.objects.filter(target=target, break_glass=True, glass_review=None).first()
+    if run is None:
+        return ""
+    return f"Run {run.pk} was started without approvals, and nobody else has reviewed it yet."
 
 
 def _active(run: Run | None) -> str:

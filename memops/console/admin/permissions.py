@@ -13,11 +13,17 @@ from memops.console.runs.request import Requester
 ROLL_BACK = "memops_console.rollback_target"
 UNDO = "memops_console.undo_target"
 BACK_UP = "memops_console.backup_target"
+APPROVE = "memops_console.approve_run"
+START = "memops_console.start_run"
+BREAK_GLASS = "memops_console.break_glass_run"
 
 WORDS = {
     ROLL_BACK: "Can roll back memory_chunks on a target",
     UNDO: "Can undo a rollback on a target",
     BACK_UP: "Can back up memory_chunks and verify backups",
+    APPROVE: "Can approve or reject what others asked for, and review what nobody approved",
+    START: "Can start runs that are approved",
+    BREAK_GLASS: "Can start a run without its approvals",
 }
 
 FOR_KIND = {

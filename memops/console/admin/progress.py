@@ -10,7 +10,7 @@ from django.contrib.auth.models import AnonymousUser, User
 from memops.console import units
 from memops.console.admin import offers, permissions, readable
 from memops.console.models import QuarantinedTable, Run, Step
-from memops.console.runs import queue, reconcile
+from memops.console.runs import approvals, queue, reconcile
 
 PROOFS = ("verify", "postcheck", "compare")
 """Steps whose checks, together, are the proof that a run did what it should."""
@@ -76,6 +76,8 @@ def live(run: Run, user: User | AnonymousUser) -> dict[str, Any]:
 
 def state_of(run: Run, *, lost: bool) -> tuple[str, str]:
     """What a run's state is called, and its word."""
+    if run.state == Run.State.AWAITING and approvals.standing(run).is_approved:
+        return run.state, "Awaiting its start"
     return ("lost", "Worker lost") if lost else (run.state, run.get_state_display())
 
 
@@ -90,6 +92,12 @@ def sentence(run: Run, steps: list[Step], *, lost: bool) -> str:
     where = f"step {at.position} of {len(steps)}: {at.title}" if at else ""
     outcome = run.get_outcome_display() or "Nothing is recorded about the table"
     match run.state:
+        case Run.State.AWAITING:
+            if approvals.standing(run).is_approved:
+                return "Nothing is started. It waits for somebody to start it."
+            return "Nothing is started. It waits until it is approved, and somebody starts it."
+        case Run.State.REJECTED | Run.State.WITHDRAWN | Run.State.EXPIRED:
+            return "It was never started. Nothing was changed."
         case Run.State.QUEUED:
             return "Waiting for a worker." if queue.worker_is_alive() else NO_WORKER
         case Run.State.RUNNING:

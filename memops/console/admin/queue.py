@@ -22,6 +22,6 @@ def queue_page(request: HttpRequest, site: AdminSite) -> HttpResponse:
         "title": "Queue",
         "queue": queue.state(),
         "running": Run.objects.filter(state=Run.State.RUNNING).select_related("target"),
-        "ended": Run.objects.exclude(state__in=Run.ACTIVE).select_related("target").order_by("-ended_at")[:LATEST],
+        "ended": Run.objects.filter(ended_at__isnull=False).select_related("target").order_by("-ended_at")[:LATEST],
     }
     return TemplateResponse(request, "memops_console/queue/page.html", context)

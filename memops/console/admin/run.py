@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from django.contrib import admin, messages
@@ -16,7 +17,7 @@ from django.utils.text import Truncator
 from django.views.decorators.http import require_POST, require_safe
 
 from memops.console import units
-from memops.console.admin import permissions
+from memops.console.admin import approval, permissions
 from memops.console.admin.environment import environment
 from memops.console.admin.intent import Undo
 from memops.console.admin.progress import live
@@ -24,6 +25,7 @@ from memops.console.admin.record import RecordAdmin
 from memops.console.audit import record
 from memops.console.errors import ConsoleError
 from memops.console.models import Run, Step
+from memops.console.runs import approvals
 from memops.console.runs.reconcile import reconcile
 from memops.console.runs.request import cancel
 from memops.console.templatetags.console import run_state
@@ -67,7 +69,7 @@ class RunAdmin(RecordAdmin):
     def has_cancel_permission(self, request: HttpRequest, obj: Run | None = None) -> bool:
         """Who may ask for a kind of run may take it back."""
         if obj is None:
-            return any(permissions.may(request.user, permission) for permission in permissions.WORDS)
+            return any(permissions.may(request.user, permission) for permission in permissions.FOR_KIND.values())
         return permissions.may(request.user, permissions.FOR_KIND[obj.kind], obj.target)
 
     @admin.display(description="Run", ordering="pk")
@@ -124,7 +126,9 @@ class RunAdmin(RecordAdmin):
             self.message_user(request, f"Run {run.pk} is cancelled. Nothing was changed on {run.target_id}.")
 
     def page(self, request: HttpRequest, run: Run) -> HttpResponse:
-        context = self.admin_site.each_context(request) | live(run, request.user)
+        if approvals.expire():
+            run.refresh_from_db()
+        context = self.admin_site.each_context(request) | live(run, request.user) | approval.context(run, request)
         context |= {
             "title": f"Run {run.pk}: {run.title} on {run.target_id}",
             "target": run.target,
@@ -136,10 +140,15 @@ class RunAdmin(RecordAdmin):
 
     def live_view(self, request: HttpRequest, run: Run) -> HttpResponse:
         """The part of the page that moves. After the end it is given once more, and then no longer asked for."""
-        status = 200 if run.is_active else STOP_POLLING
-        return TemplateResponse(
+        status = 200 if run.is_open else STOP_POLLING
+        response = TemplateResponse(
             request, "memops_console/run/live.html", live(run, request.user) | {"log_by_offset": True}, status=status
         )
+        if approval.has_moved_on(run, request):
+            # What can be done now stands outside of this part.
+            response.status_code = 200
+            response["HX-Refresh"] = "true"
+        return response
 
     def tail_view(self, request: HttpRequest, run: Run, position: int) -> HttpResponse:
         """What has come to a step's log since the offset that the page knows."""
@@ -184,12 +193,16 @@ class RunAdmin(RecordAdmin):
         return redirect(run)
 
     def get_urls(self) -> list[URLPattern]:
-        pages = (
+        pages: tuple[tuple[str, Callable[..., HttpResponse], Callable[..., Any], str], ...] = (
             ("<int:number>/live/", self.live_view, require_safe, "live"),
             ("<int:number>/step/<int:position>/log/", self.tail_view, require_safe, "tail"),
             ("<int:number>/log.txt", self.log_view, require_safe, "log"),
             ("<int:number>/cancel/", self.cancel_view, require_POST, "cancel"),
             ("<int:number>/reconcile/", self.reconcile_view, require_POST, "reconcile"),
+            *(
+                (f"<int:number>/{name}/", partial(approval.decided, decide=decide), require_POST, name)
+                for name, decide in approval.DECISIONS.items()
+            ),
         )
         return [
             path(route, self._view(page, methods), name=f"memops_console_run_{name}")

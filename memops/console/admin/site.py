@@ -23,7 +23,7 @@ from memops.console.admin.run import RunAdmin
 from memops.console.admin.sign_in import SignInForm
 from memops.console.admin.target import TargetAdmin
 from memops.console.models import AuditEvent, Backup, Contact, QuarantinedTable, Review, Run, Target
-from memops.console.runs import queue
+from memops.console.runs import approvals, queue
 from memops.console.runs.overview import overviews
 from memops.console.runs.procedure import procedure
 
@@ -86,6 +86,8 @@ class ConsoleSite(AdminSite):
             context["cards"] = [(seen, offers.for_target(request.user, seen)) for seen in overviews()]
         if request.user.has_perm("memops_console.view_run"):
             context["queue"] = queue.state()
+            context["awaiting"] = approvals.awaiting()
+            context["unreviewed"] = [(run, approvals.is_overdue(run)) for run in approvals.unreviewed()]
             context["procedure"] = procedure()
             context["runs"] = Run.objects.select_related("target")[:LATEST]
         return super().index(request, context | (extra_context or {}))

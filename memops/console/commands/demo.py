@@ -9,7 +9,7 @@ import secrets
 from pathlib import Path
 
 from django.conf import settings
-from django.contrib.auth.models import Permission, User
+from django.contrib.auth.models import Group, Permission, User
 
 from memops import demo
 from memops.console import supervisor
@@ -20,7 +20,11 @@ from memops.errors import TableMissing
 
 HELP = "start everything, with demo data and logins"
 
-LOGINS = {"operator": "may do everything", "viewer": "may look, and change nothing"}
+LOGINS = {
+    "operator": "may do everything, but approve what they asked for themselves",
+    "approver": "approves what others asked for",
+    "viewer": "may look, and change nothing",
+}
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -59,9 +63,11 @@ def logins() -> dict[str, str]:
     """The demo's users, made or mended so that these passwords let them in. They are kept for the next start."""
     kept = Path(settings.MEMOPS_HOME) / "demo-logins.json"
     try:
-        passwords = {name: str(json.loads(kept.read_text())[name]) for name in LOGINS}
-    except (OSError, ValueError, KeyError, TypeError):
-        passwords = {name: secrets.token_urlsafe(9) for name in LOGINS}
+        known = {str(name): str(password) for name, password in json.loads(kept.read_text()).items()}
+    except (OSError, ValueError, AttributeError):
+        known = {}
+    passwords = {name: known.get(name) or secrets.token_urlsafe(9) for name in LOGINS}
+    if passwords != known:
         partial = kept.with_suffix(".partial")
         with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
             json.dump(passwords, file)
@@ -73,6 +79,7 @@ def logins() -> dict[str, str]:
         if not user.check_password(password):
             user.set_password(password)
         user.save()
+    User.objects.get(username="approver").groups.add(Group.objects.get_or_create(name="approver")[0])
     viewer = User.objects.get(username="viewer")
     viewer.user_permissions.set(
         Permission.objects.filter(content_type__app_label="memops_console", codename__startswith="view_")

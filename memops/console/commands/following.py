@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypedDict
 
 from memops.console.audit.acting import account
 from memops.console.commands import Exit, records
@@ -22,6 +22,7 @@ from memops.console.models.plans import Plan
 from memops.console.runs import queue, reconcile
 from memops.console.runs.advance import advance
 from memops.console.runs.request import Requester, submit
+from memops.console.runs.window import ANY_TIME, Window, read_moment
 from memops.console.units import size
 
 BETWEEN_LIVENESS_SECONDS = 3.0
@@ -34,6 +35,10 @@ EXITS = {
     Run.State.FAILED: Exit.FAILED,
     Run.State.REFUSED: Exit.REFUSED,
     Run.State.CANCELLED: Exit.REFUSED,
+    Run.State.AWAITING: Exit.REFUSED,
+    Run.State.REJECTED: Exit.REFUSED,
+    Run.State.WITHDRAWN: Exit.REFUSED,
+    Run.State.EXPIRED: Exit.REFUSED,
     Run.State.INTERRUPTED: Exit.UNKNOWN,
     Run.State.UNKNOWN: Exit.UNKNOWN,
 }
@@ -69,9 +74,68 @@ def confirmed_reason(options: argparse.Namespace, out: Output, plan: Plan) -> st
     return str(options.reason if options.reason is not None else out.ask("Reason, kept in the history:"))
 
 
-def carry_out(plan: Plan, *, reason: str, detach: bool, out: Output) -> int:
-    """Ask for the run, and wait for its end unless ``detach``. Returns the exit code."""
-    run = submit(plan, requester=requester(), reason=reason, seen_digest=plan.digest)
+def add_approval(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--not-before", metavar="TIME", help="may begin only from then on (2027-01-31T02:00, in UTC)")
+    parser.add_argument("--not-after", metavar="TIME", help="may begin only until then")
+    parser.add_argument(
+        "--break-glass",
+        metavar="INCIDENT",
+        help="start without the approvals that are needed, for this incident; somebody else has to review it",
+    )
+
+
+class Approval(TypedDict):
+    detach: bool
+    incident: str | None
+    window: Window
+
+
+def approval(options: argparse.Namespace) -> Approval:
+    """Raises WindowInvalid."""
+    ends = {end: getattr(options, end) for end in ("not_before", "not_after")}
+    window = Window(**{end: read_moment(text) for end, text in ends.items() if text is not None})
+    return Approval(detach=options.detach, incident=options.break_glass, window=window)
+
+
+def carry_out(
+    plan: Plan, *, reason: str, detach: bool, out: Output, incident: str | None = None, window: Window = ANY_TIME
+) -> int:
+    """Ask for the run, and wait for its end unless ``detach``, or unless it awaits approval. Returns the exit code.
+
+    ``incident``: start without approvals, for that incident.
+    """
+    run = submit(
+        plan,
+        requester=requester(),
+        reason=reason,
+        seen_digest=plan.digest,
+        break_glass=incident is not None,
+        incident=incident or "",
+        window=window,
+    )
+    if run.state == Run.State.AWAITING:
+        _tell_what_it_awaits(run, out)
+        out.result(run=records.described(run))
+        return Exit.DONE if detach else Exit.REFUSED
+    if run.break_glass:
+        out.say("Started without approvals. Somebody else has to review it before the target takes another run.")
+    return queued(run, detach=detach, out=out)
+
+
+def _tell_what_it_awaits(run: Run, out: Output) -> None:
+    by = f"by {run.expires_at:%Y-%m-%d %H:%M} UTC"
+    if run.window:
+        out.say(f"Run {run.pk} may begin {run.window}.", style="bold")
+    if run.approvals_needed:
+        people = f"{run.approvals_needed} approval{'' if run.approvals_needed == 1 else 's'}"
+        groups = run.approver_groups.replace(",", ", ")
+        out.say(f"Run {run.pk} needs {people} by members of {groups}, {by}.", style="bold")
+        out.say(f"Nothing is started. They approve: manage.py memops approve {run.pk} --as NAME")
+    out.say(f"Then start it {by}: manage.py memops start {run.pk}")
+
+
+def queued(run: Run, *, detach: bool, out: Output) -> int:
+    """Wait for the end of a queued run unless ``detach``. Returns the exit code."""
     if detach:
         out.say(f"Run {run.pk} is queued. Follow it: manage.py memops run {run.pk} --follow")
         if not queue.worker_is_alive():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from memops.console.models import Backup, QuarantinedTable, Run
+from memops.console.models import Approval, Backup, QuarantinedTable, Run
 from memops.console.units import NOTHING, duration, moment
 
 COLUMNS = ["Run", "Kind", "Target", "State", "Outcome", "By", "Requested", "Took"]
@@ -34,6 +34,14 @@ def described(run: Run) -> dict[str, Any]:
         "error": run.error,
         "digest": run.digest,
         "undoes": run.undoes_id,
+        "approvals_needed": run.approvals_needed,
+        "approvals": [decision(found) for found in run.approvals.all()],
+        "expires_at": run.expires_at,
+        "not_before": run.not_before,
+        "not_after": run.not_after,
+        "started_by": run.starter_name,
+        "break_glass": run.break_glass,
+        "incident": run.incident,
         "steps": [
             {
                 "name": step.name,
@@ -47,6 +55,16 @@ def described(run: Run) -> dict[str, Any]:
         "checks": checks(run),
         "quarantined_table": quarantined(table) if table else None,
         "backups": [backup_as_data(backup) for backup in run.backups.all()],
+    }
+
+
+def decision(found: Approval) -> dict[str, Any]:
+    return {
+        "decision": found.decision,
+        "by": found.approver_name,
+        "at": found.decided_at,
+        "comment": found.comment,
+        "revoked_at": found.revoked_at,
     }
 
 

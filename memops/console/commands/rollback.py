@@ -16,6 +16,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--target", default="default", metavar="ALIAS", help="the target (default: default)")
     parser.add_argument("--emergency", action="store_true", help="roll back first, back up and prove afterwards")
     following.add_confirmation(parser)
+    following.add_approval(parser)
 
 
 def run(options: argparse.Namespace, out: Output) -> int:
@@ -28,4 +29,4 @@ def run(options: argparse.Namespace, out: Output) -> int:
             reasons=" ".join(finding.text for finding in planned.refusals),
         )
     reason = following.confirmed_reason(options, out, planned)
-    return following.carry_out(planned, reason=reason, detach=options.detach, out=out)
+    return following.carry_out(planned, reason=reason, out=out, **following.approval(options))

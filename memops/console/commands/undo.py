@@ -17,6 +17,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("id", metavar="RUN", type=int, help="the number of the rollback")
     parser.add_argument("--target", metavar="ALIAS", help="refuse if the run is on another target than this")
     following.add_confirmation(parser)
+    following.add_approval(parser)
 
 
 def run(options: argparse.Namespace, out: Output) -> int:
@@ -30,4 +31,4 @@ def run(options: argparse.Namespace, out: Output) -> int:
             reasons=" ".join(finding.text for finding in planned.refusals),
         )
     reason = following.confirmed_reason(options, out, planned)
-    return following.carry_out(planned, reason=reason, detach=options.detach, out=out)
+    return following.carry_out(planned, reason=reason, out=out, **following.approval(options))

@@ -1,5 +1,6 @@
 """What the console keeps: state and constraints, no procedure."""
 
+from memops.console.models.approval import Approval, GlassReview
 from memops.console.models.audit import AuditEvent
 from memops.console.models.backup import Backup
 from memops.console.models.procedure import Contact, Review
@@ -7,4 +8,15 @@ from memops.console.models.quarantine import QuarantinedTable
 from memops.console.models.run import Run, Step
 from memops.console.models.target import Target
 
-__all__ = ["AuditEvent", "Backup", "Contact", "QuarantinedTable", "Review", "Run", "Step", "Target"]
+__all__ = [
+    "Approval",
+    "AuditEvent",
+    "Backup",
+    "Contact",
+    "GlassReview",
+    "QuarantinedTable",
+    "Review",
+    "Run",
+    "Step",
+    "Target",
+]

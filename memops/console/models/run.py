@@ -28,6 +28,7 @@ class Run(models.Model):
         VERIFY = "verify", "Verification of a backup"
 
     class State(models.TextChoices):
+        AWAITING = "awaiting", "Awaiting approval"
         QUEUED = "queued", "Queued"
         RUNNING = "running", "Running"
         DONE = "done", "Done"
@@ -36,6 +37,9 @@ class Run(models.Model):
         INTERRUPTED = "interrupted", "Interrupted"
         UNKNOWN = "unknown", "Unknown"
         CANCELLED = "cancelled", "Cancelled"
+        REJECTED = "rejected", "Rejected"
+        WITHDRAWN = "withdrawn", "Withdrawn"
+        EXPIRED = "expired", "Expired"
 
     class Origin(models.TextChoices):
         CONSOLE = "console", "Console"
@@ -54,6 +58,7 @@ class Run(models.Model):
         VERIFIED = "verified", "Backup verified"
 
     ACTIVE = (State.QUEUED, State.RUNNING, State.UNKNOWN)
+    """One of these a target. Any number may await approval meanwhile."""
 
     key = models.UUIDField(
         default=uuid.uuid4, unique=True, editable=False, help_text="What stands for this run in a target's journal."
@@ -69,6 +74,18 @@ class Run(models.Model):
         settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
     )
     requester_name = models.CharField(max_length=150, blank=True)
+    requester_key = models.CharField(
+        max_length=200, blank=True, editable=False, help_text="user:ID, or account:NAME from the command line."
+    )
+    approvals_needed = models.PositiveSmallIntegerField(default=0)
+    approver_groups = models.CharField(max_length=300, blank=True, help_text="Names, with a comma between.")
+    expires_at = models.DateTimeField(null=True, blank=True, help_text="Until when it can be approved and started.")
+    not_before = models.DateTimeField(null=True, blank=True, help_text="The maintenance window in which it may begin.")
+    not_after = models.DateTimeField(null=True, blank=True)
+    break_glass = models.BooleanField(default=False, help_text="Started without approvals; somebody else reviews it.")
+    incident = models.CharField(max_length=100, blank=True)
+    starter_name = models.CharField(max_length=150, blank=True, help_text="Who started it, once it was approved.")
+    started_at = models.DateTimeField(null=True, blank=True)
     reason = models.TextField(blank=True)
     nonce = models.CharField(  # noqa: DJ001  unique where there is one; a run from the command line has none
         max_length=64, null=True, unique=True, editable=False
@@ -95,6 +112,11 @@ class Run(models.Model):
     class Meta:
         ordering = ["-pk"]
         default_permissions = ("view",)
+        permissions = [
+            ("approve_run", "Can approve or reject what others asked for, and review what nobody approved"),
+            ("start_run", "Can start runs that are approved"),
+            ("break_glass_run", "Can start a run without its approvals"),
+        ]
         constraints = [
             models.CheckConstraint(
                 name="run_state_known",
@@ -108,6 +130,10 @@ class Run(models.Model):
                         "interrupted",
                         "unknown",
                         "cancelled",
+                        "awaiting",
+                        "rejected",
+                        "withdrawn",
+                        "expired",
                     ]
                 ),
             ),
@@ -116,15 +142,34 @@ class Run(models.Model):
             ),
             models.CheckConstraint(
                 name="run_ended_has_time",
-                condition=Q(state__in=["queued", "running", "unknown"], ended_at__isnull=True)
+                condition=Q(state__in=["awaiting", "queued", "running", "unknown"], ended_at__isnull=True)
                 | Q(
-                    state__in=["done", "failed", "refused", "interrupted", "cancelled"],
+                    state__in=[
+                        "done",
+                        "failed",
+                        "refused",
+                        "interrupted",
+                        "cancelled",
+                        "rejected",
+                        "withdrawn",
+                        "expired",
+                    ],
                     ended_at__isnull=False,
                 ),
             ),
             models.CheckConstraint(
                 name="run_queued_is_unclaimed",
-                condition=~Q(state="queued") | Q(claimed_at__isnull=True),
+                condition=~Q(state__in=["awaiting", "queued"]) | Q(claimed_at__isnull=True),
+            ),
+            models.CheckConstraint(
+                name="run_awaits_until_some_time", condition=~Q(state="awaiting") | Q(expires_at__isnull=False)
+            ),
+            models.CheckConstraint(
+                name="run_break_glass_has_an_incident", condition=Q(break_glass=False) | ~Q(incident="")
+            ),
+            models.CheckConstraint(
+                name="run_window_in_order",
+                condition=Q(not_before__isnull=True) | Q(not_after__isnull=True) | Q(not_after__gt=F("not_before")),
             ),
             models.CheckConstraint(
                 name="run_times_in_order",
@@ -164,6 +209,17 @@ class Run(models.Model):
     @property
     def is_active(self) -> bool:
         return self.state in Run.ACTIVE
+
+    @property
+    def is_open(self) -> bool:
+        """Will anything happen to it yet?"""
+        return self.is_active or self.state == Run.State.AWAITING
+
+    @property
+    def window(self) -> str:
+        """When it may begin, in words; empty where that is any time."""
+        ends = ((word, when) for word, when in (("from", self.not_before), ("to", self.not_after)) if when is not None)
+        return " ".join(f"{word} {when:%Y-%m-%d %H:%M} UTC" for word, when in ends)
 
     @property
     def took(self) -> timedelta | None:

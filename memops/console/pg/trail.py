@@ -16,6 +16,7 @@ from memops.console.pg import session
 from memops.console.pg.sql import query
 
 GUARDS = ("audit_event_chain", "audit_event_rows", "audit_event_truncate")
+APPROVAL_GUARDS = ("memops_run_guard", "memops_approval_guard", "memops_glass_review_guard")
 BATCH = 2000
 WRITER, READER = "memops writes the audit trail", "memops reads the audit trail"
 
@@ -83,12 +84,14 @@ def last_of(prefix: str) -> dict[str, str] | None:
 
 
 def guards_off() -> list[str]:
-    """The triggers of the trail that are missing, or not enabled ALWAYS. Raises TargetUnreachable."""
+    """The triggers of the trail and of the approvals that are missing, or not enabled ALWAYS. Raises
+    TargetUnreachable."""
+    guards = GUARDS + APPROVAL_GUARDS
     with session.connect(DEFAULT_DB_ALIAS, application_name=READER) as connection:
-        enabled = dict(connection.execute(query("audit", "triggers")).fetchall())
+        enabled = dict(connection.execute(query("audit", "triggers"), {"names": list(guards)}).fetchall())
     return [
         f"trigger {name} is {'not ENABLE ALWAYS' if name in enabled else 'missing'}"
-        for name in GUARDS
+        for name in guards
         if enabled.get(name) != "A"
     ]
 

@@ -15,7 +15,7 @@ from memops.console.errors import ClaimLost, ConsoleError, OutcomeUnknown, Refus
 from memops.console.interruption import forget_connection
 from memops.console.models import Run, Step
 from memops.console.pg import trail
-from memops.console.runs import claim, history, settle
+from memops.console.runs import claim, history, policy, settle
 from memops.console.runs.kinds import steps_of
 from memops.console.runs.log import RecordedLog
 from memops.console.runs.plan import still_holds
@@ -43,6 +43,7 @@ def advance(run_id: int) -> Run | None:
             record("run.claimed", actor=SYSTEM, run=run, worker=run.worker)
             with claim.target_held(claimed) as held:
                 history.notice(run.target_id)
+                policy.demand_kept(run)
                 still_holds(run)
                 for kind in steps_of(run.kind, emergency=run.emergency):
                     held.confirm()

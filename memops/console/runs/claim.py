@@ -8,12 +8,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from django.db import DEFAULT_DB_ALIAS
+from django.db import DEFAULT_DB_ALIAS, IntegrityError, transaction
 from django.db.models.functions import Now
 
+from memops.console.audit import SYSTEM, anchors, record_or_log
 from memops.console.errors import ClaimLost, TargetHeld
 from memops.console.models import Run
 from memops.console.pg import claims
+from memops.console.runs import approvals
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,14 +44,29 @@ def claimed(run_id: int) -> Iterator[Claim | None]:
         if own is None:
             yield None
             return
-        won = Run.objects.filter(pk=run_id, state=Run.State.QUEUED).update(
-            state=Run.State.RUNNING, claimed_at=Now(), worker=f"{socket.gethostname()} process {os.getpid()}"
-        )
+        try:
+            with transaction.atomic():
+                won = Run.objects.filter(pk=run_id, state=Run.State.QUEUED).update(
+                    state=Run.State.RUNNING, claimed_at=Now(), worker=f"{socket.gethostname()} process {os.getpid()}"
+                )
+        except IntegrityError as error:
+            # An approval was revoked, or its approver has gone, since somebody started it.
+            _refuse(Run.objects.get(pk=run_id), error)
+            won = 0
         if not won:
             yield None
             return
         run = Run.objects.select_related("target").get(pk=run_id)
         yield Claim(run=run, own=own, target=None)
+
+
+def _refuse(run: Run, error: IntegrityError) -> None:
+    said = str(approvals.refusal_of(error, run))
+    Run.objects.filter(pk=run.pk, state=Run.State.QUEUED).update(
+        state=Run.State.REFUSED, ended_at=Now(), outcome=Run.Outcome.NOTHING, error=said
+    )
+    record_or_log("run.ended", actor=SYSTEM, run=run, state=Run.State.REFUSED, outcome=Run.Outcome.NOTHING, error=said)
+    anchors.anchor_or_log()
 
 
 @contextmanager

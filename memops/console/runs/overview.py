@@ -95,7 +95,7 @@ def overview(alias: str) -> Overview:
     )
     seen.active = Run.objects.filter(target=alias, state__in=Run.ACTIVE).first()
     seen.active_is_lost = seen.active is not None and reconcile.is_lost(seen.active)
-    seen.last_run = Run.objects.filter(target=alias).exclude(state__in=Run.ACTIVE).first()
+    seen.last_run = Run.objects.filter(target=alias, ended_at__isnull=False).first()
     return seen
 
 

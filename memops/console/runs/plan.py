@@ -225,6 +225,9 @@ def _plan(
         "relation": relation,
         "undoes": undoes,
         "subject": subject,
+        "steps": [step.name for step in kinds.planned(kind, emergency=emergency)],
+        "backup_folder": backup_folder,
+        "scratch": found.scratch,
         "tool_version": memops.__version__,
     }
     return Plan(

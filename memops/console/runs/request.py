@@ -13,6 +13,8 @@ from django.utils import timezone
 from memops.console.audit import anchors, configuration, record, record_or_log
 from memops.console.errors import (
     ConsoleError,
+    IncidentMissing,
+    NeedsReview,
     NonceUsed,
     NotCancellable,
     PlanRefused,
@@ -20,12 +22,16 @@ from memops.console.errors import (
     ReasonUnreadable,
     StalePlan,
     TargetBusy,
+    WindowWithoutApprovals,
 )
 from memops.console.models import Run, Step
 from memops.console.models.plans import Plan
-from memops.console.runs import queue
+from memops.console.runs import notify, queue
+from memops.console.runs.policy import policy_for
+from memops.console.runs.window import ANY_TIME, Window
 
 LONGEST_REASON = 2000
+LONGEST_INCIDENT = 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,15 +42,47 @@ class Requester:
     origin: Run.Origin
     user: User | None = None
 
+    @property
+    def key(self) -> str:
+        """What stands for this person where approvals are counted."""
+        return key_of(self.user) if self.user is not None else f"account:{self.name}"
 
-def submit(plan: Plan, *, requester: Requester, reason: str, seen_digest: str, nonce: str | None = None) -> Run:
-    """Store the run that ``plan`` describes, queued for a worker; the audit trail has it first.
+
+def key_of(user: User) -> str:
+    return f"user:{user.pk}"
+
+
+def submit(
+    plan: Plan,
+    *,
+    requester: Requester,
+    reason: str,
+    seen_digest: str,
+    nonce: str | None = None,
+    break_glass: bool = False,
+    incident: str = "",
+    window: Window = ANY_TIME,
+) -> Run:
+    """Store the run that ``plan`` describes; the audit trail has it first. It is queued for a worker, or awaits
+    approval where the policy says so, or its ``window``.
+
+    ``break_glass`` waives the approvals, never the checks: somebody else has to review the run afterwards, and until
+    then its target takes no other.
 
     ``seen_digest`` is the digest of the plan that the requester has read: if that is not this plan, nothing is started.
-    Raises PlanRefused, StalePlan, ReasonMissing, ReasonUnreadable, TargetBusy, NonceUsed, ChainBroken, AuditUnwritable.
+    Raises PlanRefused, StalePlan, ReasonMissing, ReasonUnreadable, TargetBusy, NonceUsed, ChainBroken, AuditUnwritable,
+    NeedsReview, IncidentMissing, WindowInvalid, WindowWithoutApprovals.
     """
     try:
-        return _stored(plan, requester=requester, reason=reason, seen_digest=seen_digest, nonce=nonce)
+        run = _stored(
+            plan,
+            requester=requester,
+            reason=reason,
+            seen_digest=seen_digest,
+            nonce=nonce,
+            glass=_Glass(is_broken=break_glass, incident=incident),
+            window=window,
+        )
     except ConsoleError as error:
         record_or_log(
             "run.not_accepted",
@@ -55,10 +93,35 @@ def submit(plan: Plan, *, requester: Requester, reason: str, seen_digest: str, n
             origin=requester.origin,
         )
         raise
+    if run.break_glass:
+        notify.glass_broken(run)
+    return run
 
 
-def _stored(plan: Plan, *, requester: Requester, reason: str, seen_digest: str, nonce: str | None) -> Run:
+@dataclass(frozen=True, kw_only=True)
+class _Glass:
+    is_broken: bool
+    incident: str
+
+    def checked(self) -> str:
+        """The incident, as it is kept. Raises IncidentMissing."""
+        text = " ".join(self.incident.split())
+        if not text or len(text) > LONGEST_INCIDENT or hidden_characters(text):
+            raise IncidentMissing()
+        return text
+
+
+def _stored(
+    plan: Plan, *, requester: Requester, reason: str, seen_digest: str, nonce: str | None, glass: _Glass, window: Window
+) -> Run:
     reason = readable_reason(reason)
+    policy = policy_for(plan.target, plan.kind)
+    waived = glass.is_broken and policy.needed > 0
+    incident = glass.checked() if waived else ""
+    awaits = (policy.needed > 0 and not waived) or window.not_before is not None
+    if waived and window:
+        raise WindowWithoutApprovals()
+    window.check()
     if nonce and (first := Run.objects.filter(nonce=nonce).first()):
         raise NonceUsed(run=first.pk)
     if seen_digest != plan.digest:
@@ -67,6 +130,9 @@ def _stored(plan: Plan, *, requester: Requester, reason: str, seen_digest: str, 
         raise PlanRefused(
             kind=plan.kind, target=plan.target, reasons=" ".join(finding.text for finding in plan.refusals)
         )
+    unseen = Run.objects.filter(target=plan.target, break_glass=True, glass_review=None).first()
+    if unseen is not None:
+        raise NeedsReview(run=unseen.pk, target=plan.target)
     configuration.notice()
     anchors.demand_unbroken()
     try:
@@ -80,6 +146,15 @@ def _stored(plan: Plan, *, requester: Requester, reason: str, seen_digest: str, 
                 digest=plan.digest,
                 requester=requester.user,
                 requester_name=requester.name,
+                requester_key=requester.key,
+                state=Run.State.AWAITING if awaits else Run.State.QUEUED,
+                approvals_needed=policy.needed,
+                approver_groups=",".join(policy.groups) if policy.needed else "",
+                expires_at=window.until(policy.valid_for) if awaits else None,
+                not_before=window.not_before,
+                not_after=window.not_after,
+                break_glass=waived,
+                incident=incident,
                 reason=reason,
                 nonce=nonce,
                 undoes_id=plan.undoes,
@@ -90,7 +165,8 @@ def _stored(plan: Plan, *, requester: Requester, reason: str, seen_digest: str, 
                 Step(run=run, position=position, name=planned.name, title=planned.title)
                 for position, planned in enumerate(plan.steps, 1)
             )
-            queue.ring(run)
+            if not awaits:
+                queue.ring(run)
             record(
                 "run.requested",
                 actor=requester.name,
@@ -99,6 +175,10 @@ def _stored(plan: Plan, *, requester: Requester, reason: str, seen_digest: str, 
                 emergency=run.emergency,
                 digest=run.digest,
                 origin=run.origin,
+                approvals_needed=policy.needed,
+                break_glass=waived,
+                incident=incident,
+                window=run.window,
             )
     except IntegrityError as error:
         if nonce and (first := Run.objects.filter(nonce=nonce).first()):

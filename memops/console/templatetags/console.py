@@ -20,6 +20,7 @@ from memops.console.runs.reconcile import is_lost
 register = template.Library()
 
 SHAPES = {
+    "awaiting": "clock",
     "queued": "clock",
     "waiting": "ring",
     "running": "play",
@@ -44,6 +45,9 @@ SHAPES = {
     "lost": "unplugged",
     "warns": "triangle",
     "cancelled": "slash",
+    "rejected": "bar",
+    "withdrawn": "slash",
+    "expired": "slash",
 }
 
 

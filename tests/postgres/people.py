@@ -1,0 +1,30 @@
+"""People for the tests about who may do what."""
+
+from django.contrib.auth.models import Group, User
+
+from memops.console.models import Run
+from memops.console.runs.plan import plan_backup
+from memops.console.runs.request import Requester, submit
+
+TWO = [{"target": "*", "kind": "*", "needed": 2, "groups": None, "hours": None}]
+ONE = [{"target": "*", "kind": "*", "needed": 1, "groups": None, "hours": None}]
+PASSWORD = "correct horse battery"
+
+
+def person(name: str, *groups: str, password: str | None = None) -> User:
+    user = User.objects.create_user(name, password=password, is_staff=True)
+    user.groups.set(Group.objects.filter(name__in=groups))
+    return user
+
+
+def as_requester(user: User) -> Requester:
+    return Requester(name=user.get_username(), user=user, origin=Run.Origin.CONSOLE)
+
+
+def ask_for(plan, by: User, **more) -> Run:
+    return submit(plan, requester=as_requester(by), reason="INC-1", seen_digest=plan.digest, **more)
+
+
+def request_backup(by: User, **more) -> Run:
+    """The request that costs least to carry out."""
+    return ask_for(plan_backup("default"), by, **more)
