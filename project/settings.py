@@ -68,6 +68,14 @@ MEMOPS_APPROVALS = environment.approvals("MEMOPS_APPROVALS", targets=MEMOPS_TARG
 MEMOPS_ENVIRONMENTS = {alias: alias for alias in MEMOPS_TARGETS} | {
     "default": "local" if MEMOPS_EMBEDDED else MEMOPS_MODE
 }
+# Off without being asked for only where there is nothing but the embedded server to lose.
+MEMOPS_SECOND_FACTOR = environment.choice(
+    "MEMOPS_SECOND_FACTOR",
+    "off" if MEMOPS_EMBEDDED and MEMOPS_TARGETS == ["default"] and not DEPLOYMENT else "required",
+    ("required", "off"),
+)
+if DEPLOYMENT and MEMOPS_SECOND_FACTOR == "off":
+    environment.wrong("MEMOPS_SECOND_FACTOR", "cannot be off with MEMOPS_MODE=deployment.")
 MEMOPS_SCRATCH_URL = environment.text("MEMOPS_SCRATCH_URL") or None
 if MEMOPS_SCRATCH_URL not in (None, "embedded"):
     environment.database("MEMOPS_SCRATCH_URL", str(MEMOPS_SCRATCH_URL))
@@ -143,10 +151,14 @@ AXES_COOLOFF_TIME = timedelta(minutes=10)
 AXES_RESET_ON_SUCCESS = True
 AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
 AXES_CLIENT_IP_CALLABLE = "memops.console.admin.sign_in.client_address"
+AXES_USERNAME_CALLABLE = "memops.console.admin.sign_in.counted_name"
 AXES_LOCKOUT_TEMPLATE = "memops_console/error/locked_out.html"
 AXES_ENABLE_ADMIN = False
 AXES_DISABLE_ACCESS_LOG = True
 AXES_VERBOSE = False
+
+OTP_TOTP_ISSUER = "memops"  # What an authenticator shows beside the name.
+OTP_ADMIN_HIDE_SENSITIVE_DATA = True
 
 X_FRAME_OPTIONS = "DENY"
 CONTENT_SECURITY_POLICY = {
@@ -171,6 +183,9 @@ INSTALLED_APPS = [
     "axes",
     "csp",
     "django_htmx",
+    "django_otp",
+    "django_otp.plugins.otp_static",
+    "django_otp.plugins.otp_totp",
     "django_q",
     "memops.apps.MemopsConfig",
     "memops.console.apps.ConsoleConfig",
@@ -183,7 +198,9 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django_otp.middleware.OTPMiddleware",
     "memops.console.admin.middleware.AuditMiddleware",
+    "memops.console.admin.middleware.SecondFactorMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
@@ -280,7 +297,10 @@ LOGGING = {
                 *(
                     [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
                     if DEPLOYMENT
-                    else [structlog.dev.ConsoleRenderer(colors=False)]
+                    # Its own choice of traceback shows local variables, and so what somebody typed as a password.
+                    else [
+                        structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
+                    ]
                 ),
             ],
         }

@@ -106,6 +106,7 @@ def environment(console_db: str, settings) -> dict[str, str]:
         "MEMOPS_BACKUP_DIR": str(settings.MEMOPS_BACKUP_DIR),
         "MEMOPS_ANCHORS": str(settings.MEMOPS_ANCHORS),
         "MEMOPS_APPROVALS": "*/*=0",
+        "MEMOPS_SECOND_FACTOR": "off",
         "MEMOPS_PG_BIN": str(embedded.bin_dir(embedded.MAJOR)),
         "DATABASE_URL": embedded.url(settings.MEMOPS_HOME, database=console_db),
     }

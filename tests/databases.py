@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psycopg
 from django.conf import settings
-from django.db import connections
+from django.db import DEFAULT_DB_ALIAS, connections
 from psycopg import sql
 
 from project import embedded
@@ -92,3 +92,12 @@ def alias_of(alias: str, **changes: str) -> Iterator[str]:
         connections[alias].close()
         del connections[alias]
         del connections.databases[alias]
+
+
+@contextmanager
+def guard_off(table: str, guard: str) -> Iterator[None]:
+    """Without one of the console's own triggers on ``default``: as somebody who owns the tables can have it."""
+    with connections[DEFAULT_DB_ALIAS].cursor() as cursor:
+        cursor.execute(f"alter table {table} disable trigger {guard}")
+        yield
+        cursor.execute(f"alter table {table} enable always trigger {guard}")

@@ -22,6 +22,14 @@ PICTURES = CLONE / "docs" / "screenshots"
 ROWS = 10_000
 PASSWORD = "not kept anywhere"
 LONGEST_RUN_MS = 300_000
+SIGNED = {
+    16: "api-1 to api-6, one after the other",
+    17: "all six",
+    18: "none in the last ten minutes",
+    20: "INC-4711",
+    21: "status page and #incidents",
+}
+"""What people sign of a rollback, and what they note."""
 
 
 @contextmanager
@@ -136,6 +144,18 @@ def take() -> None:
         ).new_page()
         phone.goto(rollback)
         picture("proof-phone", phone)
+
+        for item, note in SIGNED.items():
+            page.locator(f"#item-{item}-settle > summary").click()
+            page.locator(f"#item-{item}-note").fill(note)
+            page.locator(f"#item-{item}-settle").get_by_role("button", name="Sign", exact=True).click()
+            expect(page.locator(f"#item-{item}")).to_have_attribute("data-state", "signed")
+        page.evaluate("document.querySelectorAll('#checklist h3')[3].scrollIntoView()")
+        picture("checklist")
+        page.locator("#close-note").fill("Recall answers again.")
+        page.locator("#run-close").click()
+        expect(page.locator("#checklist-standing")).to_contain_text("Closed")
+        page.evaluate("scrollTo(0, 0)")
 
         page.locator("#run-undo").click()
         confirm("INC-4711: it was the application; the table is good")

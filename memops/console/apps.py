@@ -19,3 +19,14 @@ class ConsoleConfig(AppConfig):
 
 class ConsoleAdminConfig(AdminConfig):
     default_site = "memops.console.admin.site.ConsoleSite"
+
+    def ready(self) -> None:
+        super().ready()
+        # Django's own page of a person, which has been registered by now, and what memops adds to it.
+        from django.contrib.admin import site
+        from django.contrib.auth.models import User
+
+        from memops.console.admin.people import PeopleAdmin
+
+        site.unregister(User)
+        site.register(User, PeopleAdmin)

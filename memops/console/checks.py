@@ -1,13 +1,22 @@
-"""System checks: a queue configuration that could execute a run twice, or for ever, is refused at the start."""
+"""System checks: what could execute a run twice, or let somebody act without being asked who they are, is told at the
+start."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from django.apps.config import AppConfig
 from django.conf import settings
+from django.contrib.admin import AdminSite, ModelAdmin
+from django.contrib.admin.sites import all_sites
+from django.contrib.auth.models import User
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
+from django.db import DEFAULT_DB_ALIAS, DatabaseError
+
+from memops.console.admin import permissions
+from memops.console.models import Run
+from memops.console.runs.policy import MOVES_THE_TABLE, Policy, policy_for
 
 LONGEST_RUN_SECONDS = 6 * 3600
 """A dump and restore of a large table takes hours; a worker that is ended meanwhile leaves a run to reconcile."""
@@ -31,6 +40,87 @@ def audit_key_is_given(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -
             id="memops.W010",
         )
     ]
+
+
+@register(Tags.admin)
+def actions_ask_for_a_permission(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """Django offers an action without ``permissions`` to everybody who may see the list, and does it for them."""
+    return [fault for site in all_sites for fault in action_faults(site)]
+
+
+@register(Tags.database)
+def askers_do_not_approve(
+    app_configs: Sequence[AppConfig] | None, databases: Sequence[str] | None = None, **kwargs: Any
+) -> list[CheckMessage]:
+    """Asked for with ``check --database default``; ``memops status``, ``up`` and ``demo`` say it as well."""
+    if DEFAULT_DB_ALIAS not in (databases or ()):
+        return []
+    try:
+        return people_warnings()
+    except DatabaseError:
+        # Before the first migration there are no people.
+        return []
+
+
+@register(Tags.security, deploy=True)
+def approvals_are_not_waived(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    if settings.MEMOPS_MODE != "deployment":
+        return []
+    waived = [f"{target}/{kind}" for target, kind, policy in _policies() if policy.needed == 0]
+    if not waived:
+        return []
+    return [
+        Warning(
+            f"Nobody has to approve {', '.join(waived)}: one person moves the table alone.",
+            hint="Take the rules that end with =0 out of MEMOPS_APPROVALS.",
+            id="memops.W012",
+        )
+    ]
+
+
+def action_faults(site: AdminSite) -> Iterator[CheckMessage]:
+    """Actions of a site that ask for no permission."""
+    for model, model_admin in site._registry.items():
+        for function, name, _ in _actions(model_admin):
+            if not getattr(function, "allowed_permissions", ()):
+                yield Error(
+                    f"The action “{name}” on {model._meta.label} asks for no permission: whoever may look may do it.",
+                    hint="Declare it with @admin.action(permissions=[...]), and has_..._permission beside it.",
+                    obj=type(model_admin),
+                    id="memops.E010",
+                )
+
+
+def people_warnings() -> list[CheckMessage]:
+    """Who may ask for a run and decide on one, where one approval is enough. Of a superuser the groups decide, too."""
+    both: dict[str, list[str]] = {}
+    for target, kind, policy in _policies():
+        if policy.needed != 1:
+            continue
+        for person in User.objects.filter(is_active=True, groups__name__in=policy.groups).distinct():
+            if person.has_perm(permissions.APPROVE) and person.has_perm(permissions.FOR_KIND[kind]):
+                both.setdefault(person.get_username(), []).append(f"{target}/{kind}")
+    return [
+        Warning(
+            f"{name} may both ask for and approve {', '.join(what)}, where one approval is enough.",
+            hint="Nobody approves what they asked for themselves; still, take one of the two groups from them, or ask "
+            "for two approvals in MEMOPS_APPROVALS.",
+            id="memops.W011",
+        )
+        for name, what in both.items()
+    ]
+
+
+def _policies() -> Iterator[tuple[str, Run.Kind, Policy]]:
+    for target in settings.MEMOPS_TARGETS:
+        for kind in MOVES_THE_TABLE:
+            yield target, kind, policy_for(target, kind)
+
+
+def _actions(model_admin: ModelAdmin[Any]) -> list[tuple[Any, str, str]]:
+    """All that it has, whoever asks; as Django's own checks read them."""
+    found: list[tuple[Any, str, str]] = model_admin._get_base_actions()  # type: ignore[attr-defined]
+    return found
 
 
 def queue_faults(queue: dict[str, Any]) -> list[CheckMessage]:

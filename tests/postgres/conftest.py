@@ -9,14 +9,19 @@ from typing import Any
 
 import psycopg
 import pytest
+from django.contrib.auth.models import User
 from django.db import connections
 from psycopg import sql
 
 from memops import demo
+from memops.console.models import Run
 from memops.console.pg import dump
 from memops.console.pg.dump import Dumped
+from memops.console.runs import signing
+from memops.console.runs.plan import plan_rollback
 from project import embedded
 from tests.databases import alias_of, default_database, fresh_database
+from tests.postgres.people import SIGNED_BY_PEOPLE, execute, person
 
 PASSWORD = "s3cret: with\\signs"
 
@@ -42,6 +47,26 @@ def tamperer(console_db, settings):
     """The superuser on the console's database, for whom the triggers are switched off."""
     with psycopg.connect(embedded.superuser_url(settings.MEMOPS_HOME, console_db), autocommit=True) as connection:
         yield connection
+
+
+@pytest.fixture
+def ann(console_db) -> User:
+    """She asks, starts, signs and closes."""
+    return person("ann", "executor", "requester")
+
+
+@pytest.fixture
+def rolled_back(ann) -> Run:
+    """The rollback that takes least time: of an empty table, which is dropped, without a backup."""
+    return execute(plan_rollback("default", emergency=True), ann)
+
+
+@pytest.fixture
+def settled(rolled_back, ann) -> Run:
+    """Everything on its checklist is signed; nobody has closed it."""
+    for number in SIGNED_BY_PEOPLE:
+        signing.sign(rolled_back, number, by=ann)
+    return rolled_back
 
 
 @pytest.fixture

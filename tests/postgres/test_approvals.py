@@ -366,7 +366,7 @@ def test_the_orm_is_refused_like_everybody(run):
 def test_the_groups_are_made_by_the_migration_with_one_permission_an_act(console_db):
     given = {group.name: set(group.permissions.values_list("codename", flat=True)) for group in Group.objects.all()}
 
-    assert set(given) == {"requester", "approver", "executor", "auditor", "administrator"}
+    assert {"requester", "approver", "executor", "auditor", "administrator"} <= set(given)
     acts = {"rollback_target", "undo_target", "backup_target", "approve_run", "start_run", "break_glass_run"}
     assert given["requester"] & acts == {"rollback_target", "undo_target", "backup_target"}
     assert given["approver"] & acts == {"approve_run"}

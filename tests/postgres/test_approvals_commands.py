@@ -10,6 +10,7 @@ from django.contrib.auth.models import User
 
 from memops import demo
 from memops.console.models import Approval, AuditEvent, GlassReview, Run
+from tests.databases import guard_off
 from tests.postgres.people import ONE, PASSWORD, person
 from tests.postgres.test_audit import actions
 from tests.postgres.test_commands import Ended, count, memops
@@ -68,6 +69,7 @@ def test_a_request_says_what_it_waits_for_and_starts_nothing(ann):
     assert f"manage.py memops approve {run.pk} --as NAME" in asked.out
     assert f"manage.py memops start {run.pk}" in asked.out
     assert count("default") == 20
+    assert f"Run {run.pk} on default waits for somebody until" in memops("status").out
 
 
 def test_a_request_that_nobody_wants_to_wait_for_is_no_failure(ann):
@@ -186,7 +188,16 @@ def test_breaking_the_glass_runs_at_once_and_needs_a_review(ann, as_ann):
     refused = memops("undo", str(run.pk), "--confirm", "default", "--reason", "over")
     assert refused.code == 3
     assert f"manage.py memops review {run.pk}" in refused.err
-    assert as_ann("review", str(run.pk), "--note", "It could not wait.").code == 0
+    status = memops("status")
+    assert status.code == 1
+    assert "Until somebody else has reviewed it, default takes no new run" in status.out
+    assert "overdue" not in status.out
+    with guard_off("memops_console_run", "memops_run_guard"):
+        Run.objects.filter(pk=run.pk).update(requested_at=run.requested_at - timedelta(hours=73))
+    assert "The review is overdue." in memops("status").out
+    reviewed = as_ann("review", str(run.pk), "--note", "It could not wait.", "--json")
+    assert (reviewed.code, reviewed.data["run"]["review"]["by"]) == (0, "ann")
+    assert memops("status").code == 0
     assert GlassReview.objects.get().reviewer_name == "ann"
     assert "run.reviewed" in actions(run=run.pk)
 

@@ -13,8 +13,8 @@ from memops import demo
 from memops.console.admin import sign_in
 from memops.console.models import Approval, GlassReview, Run
 from memops.console.runs import advance, approvals, targets
+from tests.databases import guard_off
 from tests.postgres.people import ONE, PASSWORD, TWO, ask_for, person, request_backup
-from tests.postgres.test_approvals_machine import guard_off
 from tests.postgres.test_console import HOSTILE, page, text
 
 ROLLBACK = page("target_rollback_confirm", "default") + "?mode=emergency"

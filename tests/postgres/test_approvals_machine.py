@@ -1,8 +1,7 @@
 """Whatever people do in whatever order: no run is executed without valid approvals, and none twice."""
 
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, suppress
 from datetime import timedelta
 
 import pytest
@@ -18,6 +17,7 @@ from memops.console.errors import ConsoleError, NotExecuted
 from memops.console.models import Approval, Run
 from memops.console.runs import approvals, claim
 from memops.console.runs.plan import plan_backup
+from tests.databases import guard_off
 from tests.postgres.people import TWO, as_requester, ask_for, person
 
 PEOPLE = ("rita", "ann", "bob", "cy")
@@ -29,6 +29,12 @@ EDITS = (
     {"digest": "another plan"},
     {"break_glass": True, "incident": "x"},
 )
+KEPT = (
+    ("memops_console_approval", "memops_approval_guard"),
+    ("memops_console_signoff", "memops_signoff_truncate"),
+    ("memops_console_runclosing", "memops_closing_truncate"),
+)
+"""What goes with the runs when they are truncated, and otherwise never."""
 
 
 @pytest.mark.parametrize("needed", [1, 2])
@@ -187,13 +193,7 @@ def test_no_sequence_executes_without_valid_approvals_and_none_twice(console_db,
 
 
 def _forget_all() -> None:
-    with connection.cursor() as cursor, guard_off("memops_console_approval", "memops_approval_guard"):
+    with ExitStack() as off, connection.cursor() as cursor:
+        for table, guard in KEPT:
+            off.enter_context(guard_off(table, guard))
         cursor.execute("truncate memops_console_approval, memops_console_run cascade")
-
-
-@contextmanager
-def guard_off(table: str, guard: str) -> Iterator[None]:
-    with connection.cursor() as cursor:
-        cursor.execute(f"alter table {table} disable trigger {guard}")
-        yield
-        cursor.execute(f"alter table {table} enable always trigger {guard}")

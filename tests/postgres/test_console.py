@@ -19,7 +19,7 @@ from memops.console.admin import nonce
 from memops.console.models import Backup, QuarantinedTable, Run, Step, Target
 from memops.console.runs import targets
 from tests.conftest import alias_of
-from tests.postgres.test_approvals_machine import guard_off
+from tests.databases import guard_off
 
 HOSTILE = "<img src=x onerror=alert(1)>&\"'"
 GUIDED, EMERGENCY = "?mode=guided", "?mode=emergency"

@@ -90,6 +90,12 @@ class TestGuessing:
                 try_password(WRONG)
             assert is_let_in(try_password(RIGHT))
 
+    def test_a_password_that_is_typed_as_a_name_is_counted_but_not_kept(self, olga):
+        answers = [try_password("x", name=RIGHT) for _ in range(5)]
+
+        assert answers[-1].status_code == 429
+        assert RIGHT not in str(list(AccessAttempt.objects.values()))
+
     def test_nothing_keeps_the_passwords_that_were_tried(self, shut_out, caplog):
         kept = str(list(AccessAttempt.objects.values()))
 

@@ -10,8 +10,8 @@ from memops.console.errors import OutsideWindow, WindowInvalid, WindowWithoutApp
 from memops.console.models import Run
 from memops.console.runs import advance, approvals
 from memops.console.runs.window import Window, read_moment
+from tests.databases import guard_off
 from tests.postgres.people import ONE, TWO, as_requester, person, request_backup
-from tests.postgres.test_approvals_machine import guard_off
 
 HOUR = timedelta(hours=1)
 

@@ -169,6 +169,27 @@ def test_deployment_demands_what_development_makes_up(refused):
 
 
 @pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({}, "off"),
+        ({"MEMOPS_SECOND_FACTOR": "required"}, "required"),
+        ({"DATABASE_URL": DEPLOYMENT["DATABASE_URL"]}, "required"),
+        ({"DATABASE_URL": DEPLOYMENT["DATABASE_URL"], "MEMOPS_SECOND_FACTOR": "off"}, "off"),
+        ({"PRODUCTION_DATABASE_URL": DEPLOYMENT["DATABASE_URL"]}, "required"),
+        (DEPLOYMENT, "required"),
+    ],
+)
+def test_a_second_factor_is_asked_for_wherever_there_is_more_than_the_embedded_server(settings_of, variables, expected):
+    assert settings_of(**variables)["MEMOPS_SECOND_FACTOR"] == expected
+
+
+def test_a_deployment_does_without_no_second_factor(refused):
+    assert refused(**DEPLOYMENT, MEMOPS_SECOND_FACTOR="off") == [
+        "MEMOPS_SECOND_FACTOR cannot be off with MEMOPS_MODE=deployment."
+    ]
+
+
+@pytest.mark.parametrize(
     ("variable", "value"),
     [
         ("MEMOPS_MODE", "production"),
@@ -188,6 +209,7 @@ def test_deployment_demands_what_development_makes_up(refused):
         ("MEMOPS_LOCK_BUDGET_SECONDS", "0.1"),
         ("MEMOPS_MAINTENANCE_WORK_MEM", "1GB"),
         ("MEMOPS_DEBUG", "perhaps"),
+        ("MEMOPS_SECOND_FACTOR", "perhaps"),
         ("SECRET_KEY", "short"),
         ("MEMORY_TENANT_HMAC_KEY", "not base64!"),
         ("MEMORY_ENCRYPTION_KEY", base64.b64encode(b"short").decode()),

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
-from django.contrib import messages
 from django.contrib.auth.models import AnonymousUser, User
-from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest, HttpResponse
-from django.shortcuts import redirect
+from django.http import HttpRequest
 from django.utils import timezone
 
 from memops.console.admin import permissions, sign_in
-from memops.console.errors import ConsoleError
+from memops.console.admin.acts import Act, person, typed
 from memops.console.models import Approval, Run
 from memops.console.runs import approvals
 from memops.console.runs.request import key_of
-
-Decide = Callable[[HttpRequest, Run], str]
 
 
 def context(run: Run, request: HttpRequest) -> dict[str, Any]:
@@ -43,6 +37,7 @@ def context(run: Run, request: HttpRequest) -> dict[str, Any]:
         "start": open_,
         "start_why_not": _start_why_not(run, user, found),
         "ask_password": not sign_in.is_recent(request),
+        "ask_code": sign_in.asks_for_code(request),
         "review": reviewable,
         "review_why_not": _why_not(run, user, permissions.APPROVE),
         "review_overdue": reviewable and approvals.is_overdue(run),
@@ -64,45 +59,43 @@ def _awaits(run: Run, found: approvals.Standing) -> str:
 
 def approve(request: HttpRequest, run: Run) -> str:
     permissions.demand(request.user, permissions.APPROVE, run)
-    approvals.approve(run, by=_person(request), comment=_typed(request, "comment"))
+    approvals.approve(run, by=person(request), comment=typed(request, "comment"))
     missing = approvals.standing(run).missing
     return f"You have approved run {run.pk}." + (f" It needs {missing} more." if missing else " It can be started now.")
 
 
 def reject(request: HttpRequest, run: Run) -> str:
     permissions.demand(request.user, permissions.APPROVE, run)
-    approvals.reject(run, by=_person(request), comment=_typed(request, "comment"))
+    approvals.reject(run, by=person(request), comment=typed(request, "comment"))
     return f"You have rejected run {run.pk}. Nothing was changed on {run.target_id}."
 
 
 def revoke(request: HttpRequest, run: Run) -> str:
-    approvals.revoke(run, by=_person(request), comment=_typed(request, "comment"))
+    approvals.revoke(run, by=person(request), comment=typed(request, "comment"))
     return f"Your approval of run {run.pk} is taken back."
 
 
 def withdraw(request: HttpRequest, run: Run) -> str:
     permissions.demand(request.user, permissions.FOR_KIND[run.kind], run.target)
-    approvals.withdraw(run, requester=permissions.requester(request), comment=_typed(request, "comment"))
+    approvals.withdraw(run, requester=permissions.requester(request), comment=typed(request, "comment"))
     return f"Run {run.pk} is withdrawn. Nothing was changed on {run.target_id}."
 
 
 def start(request: HttpRequest, run: Run) -> str:
     permissions.demand(request.user, permissions.START, run)
-    if not sign_in.is_recent(request) and not sign_in.prove(request, str(request.POST.get("password", ""))):
-        raise WrongPassword(
-            "That is not your password. Nothing was started. Type it again; five wrong ones shut you out for a while."
-        )
+    if not sign_in.is_recent(request):
+        sign_in.prove(request, password=str(request.POST.get("password", "")), code=typed(request, "code"))
     approvals.start(run, requester=permissions.requester(request))
     return f"You have started run {run.pk}."
 
 
 def review(request: HttpRequest, run: Run) -> str:
     permissions.demand(request.user, permissions.APPROVE, run)
-    approvals.review(run, by=_person(request), note=_typed(request, "note"))
+    approvals.review(run, by=person(request), note=typed(request, "note"))
     return f"You have reviewed run {run.pk}. {run.target_id} takes new runs again."
 
 
-DECISIONS: dict[str, Decide] = {
+DECISIONS: dict[str, Act] = {
     "approve": approve,
     "reject": reject,
     "revoke": revoke,
@@ -110,29 +103,6 @@ DECISIONS: dict[str, Decide] = {
     "start": start,
     "review": review,
 }
-
-
-class WrongPassword(Exception):
-    """The message is for whoever typed it."""
-
-
-def decided(request: HttpRequest, run: Run, decide: Decide) -> HttpResponse:
-    """Carry a decision out, say what came of it, and show the run again."""
-    try:
-        messages.success(request, decide(request, run))
-    except (ConsoleError, WrongPassword) as error:
-        messages.error(request, str(error))
-    return redirect(run)
-
-
-def _person(request: HttpRequest) -> User:
-    if not isinstance(request.user, User):
-        raise PermissionDenied("Sign in first.")
-    return request.user
-
-
-def _typed(request: HttpRequest, name: str) -> str:
-    return str(request.POST.get(name, "")).strip()
 
 
 def _why_not(run: Run, user: User | AnonymousUser, permission: str) -> str:

@@ -12,6 +12,7 @@ from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 
+from memops.console import second_factor
 from memops.console.admin import nonce, permissions, sign_in
 from memops.console.admin.environment import environment
 from memops.console.admin.intent import Intent
@@ -30,6 +31,7 @@ class ConfirmForm(forms.Form):
     typed_name = forms.CharField(required=False, strip=True)
     reason = forms.CharField(required=False, max_length=LONGEST_REASON, widget=forms.Textarea(attrs={"rows": 3}))
     password = forms.CharField(required=False, strip=False)
+    code = forms.CharField(required=False, max_length=second_factor.LONGEST_CODE)
     break_glass = forms.BooleanField(required=False, label="Start it without approvals")
     incident = forms.CharField(required=False, max_length=LONGEST_INCIDENT)
     not_before = forms.CharField(required=False, max_length=40, label="Not before")
@@ -41,7 +43,9 @@ class ConfirmForm(forms.Form):
         if not intent.asks_for_name:
             del self.fields["typed_name"]
         if not intent.asks_for_name or sign_in.is_recent(request):
-            del self.fields["password"]
+            del self.fields["password"], self.fields["code"]
+        elif not sign_in.asks_for_code(request):
+            del self.fields["code"]
         if not intent.asks_for_name:
             del self.fields["not_before"], self.fields["not_after"]
         self.policy = policy_for(intent.target.alias, intent.kind)
@@ -57,19 +61,10 @@ class ConfirmForm(forms.Form):
             raise ValidationError(f"{said}. Nothing was started. To go on, type the target's name: {alias}")
         return typed
 
-    def clean_password(self) -> str:
-        typed: str = self.cleaned_data["password"]
-        if not typed:
-            raise ValidationError("Nothing was started. To go on, type your own password.")
-        if not sign_in.prove(self.request, typed):
-            raise ValidationError(
-                "That is not your password. Nothing was started."
-                " Type it again; five wrong ones shut you out for a while."
-            )
-        return ""
-
     def clean(self) -> dict[str, Any]:
         cleaned: dict[str, Any] = super().clean() or self.cleaned_data
+        if "password" in self.fields:
+            self._prove(password=cleaned.pop("password", ""), code=cleaned.pop("code", ""))
         if cleaned.get("break_glass") and not cleaned.get("incident") and "incident" not in self.errors:
             self.add_error("incident", "Nothing was started. Say which incident it is for.")
         ends = {end: str(cleaned.get(end, "")).strip() for end in ("not_before", "not_after")}
@@ -79,6 +74,16 @@ class ConfirmForm(forms.Form):
         except WindowInvalid as error:
             self.add_error("not_before", str(error))
         return cleaned
+
+    def _prove(self, *, password: str, code: str) -> None:
+        """Once it is proved, the same form with another mistake in it does not ask again."""
+        try:
+            sign_in.prove(self.request, password=password, code=code)
+        except sign_in.NotProved as wrong:
+            self.add_error(wrong.field, f"Nothing was started. {wrong}")
+        else:
+            self.fields.pop("password")
+            self.fields.pop("code", None)
 
     def clean_reason(self) -> str:
         try:

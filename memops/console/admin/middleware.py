@@ -5,10 +5,17 @@ from __future__ import annotations
 import re
 import uuid
 from collections.abc import Callable
+from typing import Any
 
 import structlog
+from django.contrib.auth.models import User
+from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.urls import reverse
+from django.utils.http import urlencode
 
+from memops.console import second_factor
 from memops.console.admin.sign_in import client_address
 from memops.console.audit import record_or_log
 from memops.console.audit.acting import Acting, acting
@@ -35,3 +42,37 @@ class AuditMiddleware:
                 record_or_log("permission.refused", object_type="page", object_id=request.path, method=request.method)
         response.headers["X-Request-ID"] = request_id
         return response
+
+
+class SecondFactorMiddleware:
+    """After AuditMiddleware: who has to have typed a code, and has not, is led to where it is typed, whatever the page.
+
+    A page that is added later is behind it as well, unless it is named here.
+    """
+
+    BEFORE_THE_CODE = frozenset(
+        f"admin:{name}"
+        for name in ("login", "logout", "memops_console_second_factor_code", "memops_console_second_factor_set_up")
+    )
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        return self.get_response(request)
+
+    def process_view(self, request: HttpRequest, view: Any, args: Any, kwargs: Any) -> HttpResponse | None:
+        user = request.user
+        if not isinstance(user, User) or is_verified(user) or not second_factor.is_asked_of(user):
+            return None
+        if request.resolver_match is not None and request.resolver_match.view_name in self.BEFORE_THE_CODE:
+            return None
+        if request.method not in ("GET", "HEAD"):
+            raise PermissionDenied("Type the code of your second factor first.")
+        here = urlencode({"next": request.get_full_path()})
+        return redirect(f"{reverse('admin:memops_console_second_factor_code')}?{here}")
+
+
+def is_verified(user: User) -> bool:
+    """Was a code typed in this session? django-otp's middleware says so, and forgets it when the device is gone."""
+    return getattr(user, "otp_device", None) is not None

@@ -8,6 +8,7 @@ from django.db.models import Model
 from django.http import HttpRequest
 
 from memops.console.models import Run
+from memops.console.runs import checklist_templates, signing
 from memops.console.runs.request import Requester
 
 ROLL_BACK = "memops_console.rollback_target"
@@ -16,6 +17,9 @@ BACK_UP = "memops_console.backup_target"
 APPROVE = "memops_console.approve_run"
 START = "memops_console.start_run"
 BREAK_GLASS = "memops_console.break_glass_run"
+SIGN = signing.MAY_SIGN
+CLOSE = signing.MAY_CLOSE
+PUBLISH = checklist_templates.MAY_PUBLISH
 
 WORDS = {
     ROLL_BACK: "Can roll back memory_chunks on a target",
@@ -24,6 +28,9 @@ WORDS = {
     APPROVE: "Can approve or reject what others asked for, and review what nobody approved",
     START: "Can start runs that are approved",
     BREAK_GLASS: "Can start a run without its approvals",
+    SIGN: "Can sign off items of a run's checklist, set them aside and reopen them",
+    CLOSE: "Can close runs whose checklist is signed",
+    PUBLISH: "Can publish new versions of the checklists",
 }
 
 FOR_KIND = {

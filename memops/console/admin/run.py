@@ -17,7 +17,8 @@ from django.utils.text import Truncator
 from django.views.decorators.http import require_POST, require_safe
 
 from memops.console import units
-from memops.console.admin import approval, permissions
+from memops.console.admin import approval, checklist, permissions
+from memops.console.admin.acts import carried_out
 from memops.console.admin.environment import environment
 from memops.console.admin.intent import Undo
 from memops.console.admin.progress import live
@@ -25,7 +26,7 @@ from memops.console.admin.record import RecordAdmin
 from memops.console.audit import record
 from memops.console.errors import ConsoleError
 from memops.console.models import Run, Step
-from memops.console.runs import approvals
+from memops.console.runs import approvals, checklists
 from memops.console.runs.reconcile import reconcile
 from memops.console.runs.request import cancel
 from memops.console.templatetags.console import run_state
@@ -42,6 +43,7 @@ class RunAdmin(RecordAdmin):
         "target",
         "shown_state",
         "outcome",
+        "closing",
         "by",
         "short_reason",
         "requested",
@@ -83,6 +85,10 @@ class RunAdmin(RecordAdmin):
     @admin.display(description="State", ordering="state")
     def shown_state(self, run: Run) -> str:
         return run_state(run)
+
+    @admin.display(description="Checklist")
+    def closing(self, run: Run) -> str:
+        return checklists.words(run) or units.NOTHING
 
     @admin.display(description="Reason", ordering="reason")
     def short_reason(self, run: Run) -> str:
@@ -129,7 +135,7 @@ class RunAdmin(RecordAdmin):
         if approvals.expire():
             run.refresh_from_db()
         context = self.admin_site.each_context(request) | live(run, request.user) | approval.context(run, request)
-        context |= {
+        context |= checklist.context(run, request) | {
             "title": f"Run {run.pk}: {run.title} on {run.target_id}",
             "target": run.target,
             "environment": environment(run.target_id),
@@ -141,9 +147,11 @@ class RunAdmin(RecordAdmin):
     def live_view(self, request: HttpRequest, run: Run) -> HttpResponse:
         """The part of the page that moves. After the end it is given once more, and then no longer asked for."""
         status = 200 if run.is_open else STOP_POLLING
-        response = TemplateResponse(
-            request, "memops_console/run/live.html", live(run, request.user) | {"log_by_offset": True}, status=status
-        )
+        context = live(run, request.user) | {"log_by_offset": True}
+        if not run.is_open:
+            # It ends with this: the checklist can be signed now, without a reload.
+            context |= checklist.context(run, request) | {"checklist_beside": True}
+        response = TemplateResponse(request, "memops_console/run/live.html", context, status=status)
         if approval.has_moved_on(run, request):
             # What can be done now stands outside of this part.
             response.status_code = 200
@@ -200,8 +208,12 @@ class RunAdmin(RecordAdmin):
             ("<int:number>/cancel/", self.cancel_view, require_POST, "cancel"),
             ("<int:number>/reconcile/", self.reconcile_view, require_POST, "reconcile"),
             *(
-                (f"<int:number>/{name}/", partial(approval.decided, decide=decide), require_POST, name)
-                for name, decide in approval.DECISIONS.items()
+                (f"<int:number>/{name}/", partial(carried_out, act=act), require_POST, name)
+                for name, act in approval.DECISIONS.items()
+            ),
+            *(
+                (f"<int:number>/{name}/", partial(carried_out, act=act, place="#checklist"), require_POST, name)
+                for name, act in checklist.ACTS.items()
             ),
         )
         return [
@@ -218,6 +230,10 @@ class RunAdmin(RecordAdmin):
 
         limited: Callable[..., HttpResponse] = methods(view)
         return self.admin_site.admin_view(limited)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Run]:
+        found: QuerySet[Run] = checklists.counted(super().get_queryset(request))
+        return found
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Model | None:
         if not object_id.isdecimal() or len(object_id) > 18:

@@ -14,9 +14,11 @@ from django.contrib.auth.models import User
 from django.contrib.auth.signals import user_logged_in
 from django.dispatch import receiver
 from django.http import HttpRequest
+from django.utils.crypto import salted_hmac
 
-from memops.console import audit
-from memops.console.audit.listeners import UNKNOWN
+from memops.console import audit, second_factor
+from memops.console.audit.listeners import UNKNOWN, known
+from memops.console.errors import ConsoleError
 
 PROVED_AT = "memops_proved_at"
 
@@ -32,13 +34,38 @@ def is_recent(request: HttpRequest) -> bool:
     return 0 <= since < settings.MEMOPS_PROVE_AGAIN_AFTER.total_seconds()
 
 
-def prove(request: HttpRequest, password: str) -> bool:
-    """Is this the password of whoever is signed in? Wrong ones count as guesses, as they do at the sign-in."""
+def asks_for_code(request: HttpRequest) -> bool:
+    """Does whoever is signed in have a second factor, and does this console want it?"""
+    return second_factor.is_required() and second_factor.has_one(request.user)
+
+
+class NotProved(Exception):
+    """``field`` is what was wrong, and the message is for whoever typed it."""
+
+    def __init__(self, field: str, sentence: str) -> None:
+        self.field = field
+        super().__init__(sentence)
+
+
+def prove(request: HttpRequest, *, password: str, code: str = "") -> None:
+    """Is this the password of whoever is signed in, and the code of their device where they have one? Wrong ones count
+    as guesses, as they do at the sign-in; no code is looked at, and used up, before the password is right.
+
+    Raises NotProved.
+    """
+    if not password:
+        raise NotProved("password", "To go on, type your own password.")
     found = authenticate(request, username=request.user.get_username(), password=password)
-    if found is None or found.pk != request.user.pk:
-        return False
+    if not isinstance(found, User) or found.pk != request.user.pk:
+        raise NotProved(
+            "password", "That is not your password. Type it again; five wrong ones shut you out for a while."
+        )
+    if asks_for_code(request):
+        try:
+            second_factor.verify(found, code)
+        except ConsoleError as error:
+            raise NotProved("code", str(error)) from error
     request.session[PROVED_AT] = time.time()
-    return True
 
 
 class SignInForm(AdminAuthenticationForm):
@@ -50,6 +77,14 @@ class SignInForm(AdminAuthenticationForm):
             audit.record_or_log("sign_in.failed", actor=UNKNOWN)
             raise self.get_invalid_login_error()
         return super().clean()
+
+
+def counted_name(request: HttpRequest, credentials: dict[str, Any] | None = None) -> str:
+    """The name under which wrong passwords are counted. What is nobody's name may be a password, typed in the wrong
+    field: it is counted as well, so that nobody learns which names there are, but as a hash.
+    """
+    name = str((credentials or request.POST).get("username") or "")
+    return name if known(name) == name else salted_hmac("memops.counted", name, algorithm="sha256").hexdigest()
 
 
 def client_address(request: HttpRequest) -> str:

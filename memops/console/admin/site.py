@@ -12,9 +12,12 @@ from django.db.models.base import ModelBase
 from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, URLResolver, path
 
+from memops.console import second_factor
 from memops.console.admin import offers
+from memops.console.admin import second_factor as second_factor_pages
 from memops.console.admin.audit import AuditEventAdmin
 from memops.console.admin.backup import BackupAdmin
+from memops.console.admin.checklist_template import ChecklistTemplateAdmin
 from memops.console.admin.environment import environment
 from memops.console.admin.procedure import ContactAdmin, ReviewAdmin
 from memops.console.admin.quarantine import QuarantinedTableAdmin
@@ -22,13 +25,14 @@ from memops.console.admin.queue import queue_page
 from memops.console.admin.run import RunAdmin
 from memops.console.admin.sign_in import SignInForm
 from memops.console.admin.target import TargetAdmin
-from memops.console.models import AuditEvent, Backup, Contact, QuarantinedTable, Review, Run, Target
-from memops.console.runs import approvals, queue
+from memops.console.models import AuditEvent, Backup, ChecklistTemplate, Contact, QuarantinedTable, Review, Run, Target
+from memops.console.runs import approvals, checklists, queue
 from memops.console.runs.overview import overviews
 from memops.console.runs.procedure import procedure
 
-REFUSED = ("django_q",)
-"""Apps whose own admin pages must not exist: whoever may add a schedule of django-q2 can execute any code."""
+REFUSED = ("django_q", "otp_static", "otp_totp")
+"""Apps whose own admin pages must not exist: whoever may add a schedule of django-q2 can execute any code, and those of
+django-otp show the secrets of other people's devices."""
 
 LATEST = 8
 
@@ -52,6 +56,7 @@ class ConsoleSite(AdminSite):
         self.register(Contact, ContactAdmin)
         self.register(Review, ReviewAdmin)
         self.register(AuditEvent, AuditEventAdmin)
+        self.register(ChecklistTemplate, ChecklistTemplateAdmin)
 
     def register(
         self,
@@ -70,6 +75,7 @@ class ConsoleSite(AdminSite):
 
         return [
             path("memops_console/queue/", self.admin_view(queue_view), name="memops_console_queue"),
+            *second_factor_pages.urls(self),
             *super().get_urls(),
         ]
 
@@ -77,6 +83,7 @@ class ConsoleSite(AdminSite):
         return super().each_context(request) | {
             "site_environment": environment("default"),
             "memops_version": settings.MEMOPS_VERSION,
+            "second_factor_is_required": second_factor.is_required(),
         }
 
     def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
@@ -88,6 +95,9 @@ class ConsoleSite(AdminSite):
             context["queue"] = queue.state()
             context["awaiting"] = approvals.awaiting()
             context["unreviewed"] = [(run, approvals.is_overdue(run)) for run in approvals.unreviewed()]
+            unclosed = checklists.unclosed()
+            context["unclosed"] = [(run, checklists.words(run)) for run in unclosed[:LATEST]]
+            context["unclosed_more"] = len(unclosed) - len(context["unclosed"])
             context["procedure"] = procedure()
             context["runs"] = Run.objects.select_related("target")[:LATEST]
         return super().index(request, context | (extra_context or {}))

@@ -19,7 +19,7 @@ from memops.console.errors import ConfirmationMissing
 from memops.console.interruption import forget_connection
 from memops.console.models import Run
 from memops.console.models.plans import Plan
-from memops.console.runs import queue, reconcile
+from memops.console.runs import checklists, queue, reconcile
 from memops.console.runs.advance import advance
 from memops.console.runs.request import Requester, submit
 from memops.console.runs.window import ANY_TIME, Window, read_moment
@@ -241,6 +241,8 @@ def show(run: Run, out: Output) -> None:
     out.facts(_facts(run))
     if (table := getattr(run, "quarantined_table", None)) is not None and table.state == "kept":
         out.say(f"To bring it back: manage.py memops undo {run.pk}")
+    if checklists.is_due(run):
+        out.say(f"It is {checklists.words(run)}: manage.py memops checklist {run.pk}")
     if reconcile.is_lost(run):
         out.say("Its worker is lost: manage.py memops reconcile", style="yellow")
     elif run.state == Run.State.UNKNOWN:

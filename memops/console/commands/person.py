@@ -11,7 +11,7 @@ from django.contrib.auth.models import User
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest
 
-from memops.console import audit
+from memops.console import audit, second_factor
 from memops.console.audit.acting import Acting
 from memops.console.audit.listeners import UNKNOWN
 from memops.console.errors import NotSignedIn
@@ -23,19 +23,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("id", metavar="RUN", type=int, help="the number of the run")
     parser.add_argument("--as", dest="person", metavar="NAME", required=True, help="your name in the console")
     parser.add_argument(
-        "--password-stdin", action="store_true", help="read the password from standard input instead of asking for it"
+        "--password-stdin",
+        action="store_true",
+        help="read the password from standard input instead of asking for it; a second line is the code, where the "
+        "console wants one",
     )
 
 
 def signed_in(options: argparse.Namespace) -> User:
-    """The person, after the password was typed. It is never an argument: others see those. Raises NotSignedIn."""
-    try:
-        if options.password_stdin or not sys.stdin.isatty():
-            password = sys.stdin.readline(LONGEST_PASSWORD).rstrip("\r\n")
-        else:
-            password = getpass.getpass(f"Password of {options.person}: ")
-    except (EOFError, KeyboardInterrupt):
-        password = ""
+    """The person, after password and code were typed. They are never arguments: others see those.
+
+    Raises NotSignedIn, NoSecondFactor, CodeUnreadable, CodeWrong, CodesThrottled, AuditUnwritable.
+    """
+    password = _typed(options, f"Password of {options.person}: ")
     if "\0" in options.person or len(options.person) > audit.LONGEST_NAME:
         audit.record_or_log("sign_in.failed", actor=UNKNOWN)
         raise NotSignedIn()
@@ -48,7 +48,20 @@ def signed_in(options: argparse.Namespace) -> User:
         found = None
     if not isinstance(found, User):
         raise NotSignedIn()
+    if second_factor.is_asked_of(found):
+        second_factor.verify(
+            found, _typed(options, f"Code of {options.person}: ") if second_factor.has_one(found) else ""
+        )
     return found
+
+
+def _typed(options: argparse.Namespace, question: str) -> str:
+    try:
+        if options.password_stdin or not sys.stdin.isatty():
+            return sys.stdin.readline(LONGEST_PASSWORD).rstrip("\r\n")
+        return getpass.getpass(question)
+    except (EOFError, KeyboardInterrupt):
+        return ""
 
 
 def acting_as(user: User) -> Acting:

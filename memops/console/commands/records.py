@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from memops.console.models import Approval, Backup, QuarantinedTable, Run
+from memops.console.models import Approval, Backup, GlassReview, QuarantinedTable, Run, SignOff
+from memops.console.runs import checklists
+from memops.console.runs.checklists import Standing
 from memops.console.units import NOTHING, duration, moment
 
 COLUMNS = ["Run", "Kind", "Target", "State", "Outcome", "By", "Requested", "Took"]
@@ -42,6 +44,8 @@ def described(run: Run) -> dict[str, Any]:
         "started_by": run.starter_name,
         "break_glass": run.break_glass,
         "incident": run.incident,
+        "review": review(run.glass_review) if hasattr(run, "glass_review") else None,
+        "checklist": checklists.words(run),
         "steps": [
             {
                 "name": step.name,
@@ -66,6 +70,47 @@ def decision(found: Approval) -> dict[str, Any]:
         "comment": found.comment,
         "revoked_at": found.revoked_at,
     }
+
+
+def checklist(found: Standing) -> dict[str, Any]:
+    """A run's checklist as data; documented in docs/json.md."""
+    return {
+        "run": found.run.pk,
+        "version": found.template.version,
+        "due": checklists.is_due(found.run),
+        "closed": found.is_closed,
+        "open_items": found.open_items,
+        "items": [
+            {
+                "number": one.item.number,
+                "block": one.item.block,
+                "text": one.item.text,
+                "machine": one.item.machine,
+                "role": one.item.role,
+                "required": one.item.required,
+                "state": one.state,
+                "said": [sign_off(said) for said in one.said],
+            }
+            for one in found.items
+        ],
+        "closings": [
+            {"decision": one.decision, "by": one.person_name, "at": one.at, "note": one.note} for one in found.closings
+        ],
+    }
+
+
+def sign_off(said: SignOff) -> dict[str, Any]:
+    return {
+        "decision": said.decision,
+        "by": said.signer_name,
+        "role": said.role,
+        "at": said.at,
+        "note": said.note,
+    }
+
+
+def review(found: GlassReview) -> dict[str, Any]:
+    return {"by": found.reviewer_name, "at": found.reviewed_at, "note": found.note}
 
 
 def quarantined(table: QuarantinedTable) -> dict[str, Any]:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from memops.console.checks import people_warnings
 from memops.console.commands import Exit, records
 from memops.console.commands.output import Output
+from memops.console.models import Run
 from memops.console.models.plans import TableSeen
-from memops.console.runs import queue
+from memops.console.runs import approvals, queue
 from memops.console.runs.overview import Overview, TargetState, overview, overviews
 from memops.console.units import NOTHING, moment, size
 
@@ -34,9 +36,32 @@ def run(options: argparse.Namespace, out: Output) -> int:
         _show(one, out)
     out.say()
     out.say("A worker is alive." if alive else "No worker is alive: commands do their work themselves.")
-    out.result(worker_alive=alive, targets=[_described(one) for one in seen])
-    wrong = any(one.state in FINDINGS or one.active_is_lost or one.warnings for one in seen)
+    shown = {one.target.alias for one in seen}
+    awaiting = [run for run in approvals.awaiting() if run.target_id in shown]
+    for run in awaiting:
+        out.say(f"Run {run.pk} on {run.target_id} waits for somebody until {moment(run.expires_at)}.")
+    unreviewed = [run for run in approvals.unreviewed() if run.target_id in shown]
+    warnings = [_needs_review(run) for run in unreviewed]
+    warnings += [f"{warning.msg} {warning.hint}" for warning in people_warnings()]
+    for warning in warnings:
+        out.say(f"Warning: {warning}", style="yellow")
+    out.result(
+        worker_alive=alive,
+        targets=[_described(one) for one in seen],
+        warnings=warnings,
+        awaiting=[run.pk for run in awaiting],
+        unreviewed=[run.pk for run in unreviewed],
+    )
+    wrong = unreviewed or any(one.state in FINDINGS or one.active_is_lost or one.warnings for one in seen)
     return Exit.FAILED if wrong else Exit.DONE
+
+
+def _needs_review(run: Run) -> str:
+    late = "The review is overdue. " if approvals.is_overdue(run) else ""
+    return (
+        f"Run {run.pk} was started without approvals, for {run.incident}. {late}Until somebody else has reviewed it,"
+        f" {run.target_id} takes no new run: manage.py memops review {run.pk} --as NAME."
+    )
 
 
 def _one_line(seen: Overview) -> list[Any]:

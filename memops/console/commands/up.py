@@ -11,6 +11,7 @@ from django.core.management import call_command
 from django.db.migrations.loader import MigrationLoader
 
 from memops.console import supervisor
+from memops.console.checks import people_warnings
 from memops.console.commands import Exit
 from memops.console.commands.output import Output
 from memops.console.runs.overview import TargetState, overview
@@ -73,3 +74,5 @@ def prepare(out: Output, *, deploy: bool) -> None:
         out.say("memory_chunks is not deployed; that is yours to do: manage.py migrate memops.", style="yellow")
     if seen.problem:
         out.say(seen.problem, style="red")
+    for warning in people_warnings():
+        out.say(f"{warning.msg} {warning.hint}", style="yellow")

@@ -3,6 +3,7 @@
 from memops.console.models.approval import Approval, GlassReview
 from memops.console.models.audit import AuditEvent
 from memops.console.models.backup import Backup
+from memops.console.models.checklist import ChecklistItem, ChecklistTemplate, RunClosing, SignOff
 from memops.console.models.procedure import Contact, Review
 from memops.console.models.quarantine import QuarantinedTable
 from memops.console.models.run import Run, Step
@@ -12,11 +13,15 @@ __all__ = [
     "Approval",
     "AuditEvent",
     "Backup",
+    "ChecklistItem",
+    "ChecklistTemplate",
     "Contact",
     "GlassReview",
     "QuarantinedTable",
     "Review",
     "Run",
+    "RunClosing",
+    "SignOff",
     "Step",
     "Target",
 ]

@@ -99,6 +99,15 @@ class Run(models.Model):
         related_name="verifications",
         help_text="The backup that this run verifies.",
     )
+    checklist = models.ForeignKey(
+        "memops_console.ChecklistTemplate",
+        null=True,
+        blank=True,
+        editable=False,
+        on_delete=models.PROTECT,
+        related_name="runs",
+        help_text="The newest version when it was requested: the database puts it here (checklists.sql).",
+    )
     requested_at = models.DateTimeField(db_default=Now())
     claimed_at = models.DateTimeField(null=True, blank=True)
     ended_at = models.DateTimeField(null=True, blank=True)

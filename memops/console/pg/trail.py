@@ -17,6 +17,10 @@ from memops.console.pg.sql import query
 
 GUARDS = ("audit_event_chain", "audit_event_rows", "audit_event_truncate")
 APPROVAL_GUARDS = ("memops_run_guard", "memops_approval_guard", "memops_glass_review_guard")
+SIGNOFF_GUARDS = (
+    "memops_run_checklist", "memops_checklist_rows", "memops_checklist_truncate", "memops_signoff_rows",
+    "memops_signoff_truncate", "memops_signoff_reopens", "memops_closing_rows", "memops_closing_truncate",
+)  # fmt: skip
 BATCH = 2000
 WRITER, READER = "memops writes the audit trail", "memops reads the audit trail"
 
@@ -84,9 +88,9 @@ def last_of(prefix: str) -> dict[str, str] | None:
 
 
 def guards_off() -> list[str]:
-    """The triggers of the trail and of the approvals that are missing, or not enabled ALWAYS. Raises
+    """The triggers of the trail, the approvals and the sign-offs that are missing, or not enabled ALWAYS. Raises
     TargetUnreachable."""
-    guards = GUARDS + APPROVAL_GUARDS
+    guards = GUARDS + APPROVAL_GUARDS + SIGNOFF_GUARDS
     with session.connect(DEFAULT_DB_ALIAS, application_name=READER) as connection:
         enabled = dict(connection.execute(query("audit", "triggers"), {"names": list(guards)}).fetchall())
     return [

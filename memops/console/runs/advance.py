@@ -15,7 +15,7 @@ from memops.console.errors import ClaimLost, ConsoleError, OutcomeUnknown, Refus
 from memops.console.interruption import forget_connection
 from memops.console.models import Run, Step
 from memops.console.pg import trail
-from memops.console.runs import claim, history, policy, settle
+from memops.console.runs import checklists, claim, history, policy, settle
 from memops.console.runs.kinds import steps_of
 from memops.console.runs.log import RecordedLog
 from memops.console.runs.plan import still_holds
@@ -79,6 +79,7 @@ def advance(run_id: int) -> Run | None:
 def _closing(run: Run) -> None:
     """The last event of a run, and the chain's head of then, outside the database."""
     run.refresh_from_db()
+    checklists.tick(run)
     record_or_log("run.ended", actor=SYSTEM, run=run, state=run.state, outcome=run.outcome, error=run.error)
     anchors.anchor_or_log()
 

@@ -11,7 +11,7 @@ from memops.console.audit import record_or_log
 from memops.console.models import QuarantinedTable, Run, Target
 from memops.console.pg import catalogue, session
 from memops.console.pg.catalogue import JournalEntry, QuarantinedRelation
-from memops.console.runs import targets
+from memops.console.runs import checklists, targets
 from memops.console.steps.record import OUTCOMES, record_change
 
 KINDS = {
@@ -70,6 +70,8 @@ def _take(target: Target, identity: str, entry: JournalEntry) -> Run | None:
     except IntegrityError:
         return None  # Somebody else has noticed it at the same moment.
     record_or_log("run.noticed_by_hand", actor=entry.by_role, run=run, kind=run.kind, journal_entry=entry.id)
+    run.refresh_from_db()
+    checklists.tick(run)
     return run
 
 

@@ -9,7 +9,7 @@ from django.db.models.functions import Now
 
 from memops.console.audit import anchors, record_or_log
 from memops.console.models import Run, Step
-from memops.console.runs import claim, queue, settle
+from memops.console.runs import checklists, claim, queue, settle
 from memops.console.runs.request import Requester
 
 
@@ -69,6 +69,7 @@ def _settle(run: Run, requester: Requester) -> Settled:
     if not changed:
         return Settled(run=run, was=was, text=f"it ended meanwhile: {run.get_state_display().lower()}")
     record_or_log("run.settled", actor=requester.name, run=run, was=was, state=run.state, outcome=run.outcome)
-    anchors.anchor_or_log()
     run.backups.filter(state="writing").update(state="failed", error="The worker was lost while it was written.")
+    checklists.tick(run)
+    anchors.anchor_or_log()
     return Settled(run=run, was=was, text=f"{outcome[0].lower()}{outcome[1:]}")

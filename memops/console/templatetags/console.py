@@ -15,6 +15,7 @@ from memops.console import units
 from memops.console.admin.progress import state_of
 from memops.console.audit import actions
 from memops.console.models import Run
+from memops.console.runs import checklists
 from memops.console.runs.reconcile import is_lost
 
 register = template.Library()
@@ -48,6 +49,13 @@ SHAPES = {
     "rejected": "bar",
     "withdrawn": "slash",
     "expired": "slash",
+    "open": "ring",
+    "passed": "check",
+    "signed": "check",
+    "not_applicable": "dash",
+    "accepted": "triangle",
+    "reopened": "back",
+    "closed": "check",
 }
 
 
@@ -68,6 +76,12 @@ def state(value: str, word: str) -> SafeString:
 def run_state(run: Run) -> SafeString:
     """A run's state in a list. One whose worker is gone does not say that it is running."""
     return state(*state_of(run, lost=is_lost(run)))
+
+
+@register.filter
+def closing_words(run: Run) -> str:
+    """Whether a run is closed, and how many items of its checklist are open."""
+    return checklists.words(run)
 
 
 @register.filter

@@ -28,11 +28,12 @@ select hash from public.audit_event where sequence = %(sequence)s
 select action, details from public.audit_event where action like %(prefix)s order by sequence desc limit 1
 
 -- name: triggers
--- Which triggers guard the trail and the approvals, and how they are enabled: A is ALWAYS.
-select t.tgname, t.tgenabled::text
+-- Which triggers guard the trail, the approvals and the sign-offs, and how they are enabled: A is ALWAYS.
+select t.tgname, case when bool_and(t.tgenabled = 'A') then 'A' else 'no' end
 from pg_catalog.pg_trigger t
 join pg_catalog.pg_class c on c.oid = t.tgrelid
 where t.tgname = any (%(names)s) and c.relnamespace = 'public'::pg_catalog.regnamespace and not t.tgisinternal
+group by t.tgname
 
 -- name: isolate
 -- The trail is written in read committed, whatever the role or the database is set to.

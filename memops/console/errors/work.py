@@ -1,62 +1,8 @@
-"""Every error an operator can meet. The same text reaches page, command, log and run record.
-
-A message says what happened, on which target and object, what was not changed, and what to do next.
-"""
+"""What runs, backups, the queue and the audit trail meet, and what is typed on the command line."""
 
 from __future__ import annotations
 
-import inspect
-from functools import partial
-from typing import Any
-
-
-class ConsoleError(Exception):
-    """memops stopped; what it had not yet done was not done.
-
-    The first paragraph of a subclass's docstring is its message; names in braces are filled from the keyword arguments
-    and kept in ``facts``. A message never holds the content of a memory, a password, a DSN or another session's query.
-    """
-
-    def __init__(self, **facts: object) -> None:
-        self.facts = facts
-        # python -OO strips docstrings: the class name is then all there is to say.
-        sentence = inspect.cleandoc(type(self).__doc__ or type(self).__name__).split("\n\n")[0]
-        super().__init__(" ".join(sentence.split()).format(**facts))
-
-    def __reduce__(self) -> tuple[Any, tuple[()]]:
-        return partial(type(self), **self.facts), ()
-
-
-class Refused(ConsoleError):
-    """A rule forbids it. Nothing was changed."""
-
-
-class Failed(ConsoleError):
-    """A step ended with an error."""
-
-
-class OutcomeUnknown(ConsoleError):
-    """The connection to the target "{target}" was lost, and whether the change happened could not be read from it.
-    The run is kept as unknown, and the target takes no other. When it answers again: manage.py memops reconcile."""
-
-
-class UsageError(Refused):
-    """What was asked for does not exist, or not like this. Nothing was changed."""
-
-
-class UnknownTarget(UsageError):
-    """There is no target "{target}". Targets are: {targets}. Nothing was changed."""
-
-
-class TargetUnreachable(Failed):
-    """The target "{target}" does not answer: {reason}. Nothing was changed on it. Check that the server runs and
-    that the alias's URL is right, then try again."""
-
-
-class TableLocked(Failed):
-    """Another session keeps {table} for itself, and memops could not look at it within {waited}. Nothing was changed.
-    Try again when that session has ended."""
-
+from memops.console.errors.base import Failed, Refused, UsageError
 
 # Asking for a run
 
@@ -271,78 +217,6 @@ class WebhookFailed(Failed):
 
 class ExportUnwritable(Failed):
     """The export cannot be written to {file}: {problem}. The trail was only read."""
-
-
-# Approvals
-
-
-class NotAwaiting(Refused):
-    """Run {run} is {state}: it does not await a decision any more. Nothing was changed."""
-
-
-class OwnRequest(Refused):
-    """Run {run} was asked for by {name}, so somebody else has to decide on it. Nothing was changed."""
-
-
-class NotAnApprover(Refused):
-    """Run {run} is decided on by these groups: {groups}; {name} may not decide, or is in none of them. Nothing was
-    changed. An administrator puts people into groups under Users."""
-
-
-class AlreadyDecided(Refused):
-    """You have decided on run {run} already. Nothing was changed. To take it back, revoke it."""
-
-
-class NoDecision(Refused):
-    """There is no approval of yours on run {run} to take back. Nothing was changed."""
-
-
-class AlreadyStarted(Refused):
-    """Run {run} was started by {by} already, and is {state}. It was not started a second time."""
-
-
-class NotExecuted(Refused):
-    """Run {run} cannot be started on "{target}": {problem}. It has {valid} valid of {needed} approvals that it needs.
-    Nothing was changed. An approval does not count when its approver was deactivated or left the group, nor after the
-    request has expired."""
-
-
-class PolicyStricter(Refused):
-    """Run {run} was asked for with fewer approvals, or from other groups, than a run like it on "{target}" needs now:
-    {needed}, from {groups}. Nothing was changed. Ask for it again."""
-
-
-class NeedsReview(Refused):
-    """Run {run} on "{target}" was started without approvals, and nobody else has reviewed it yet. Nothing was started.
-    Somebody who may approve reads it and files the review: on its page, or by manage.py memops review {run}."""
-
-
-class NotReviewable(Refused):
-    """Run {run} is {state}: there is nothing to review now. Nothing was changed."""
-
-
-class IncidentMissing(UsageError):
-    """To start without approvals, say which incident it is for: its number or name, at most 100 characters. Nothing
-    was started."""
-
-
-class WindowInvalid(UsageError):
-    """The maintenance window cannot be used: {problem}. Nothing was started. Say when the run may begin, in UTC:
-    2027-01-31T02:00."""
-
-
-class WindowWithoutApprovals(UsageError):
-    """What is started without approvals begins now, so it has no maintenance window. Nothing was started. Leave out
-    one of the two."""
-
-
-class OutsideWindow(Refused):
-    """Run {run} may begin on "{target}" only in its maintenance window, {window}. Nothing was changed."""
-
-
-class NotSignedIn(Refused):
-    """That is not the name and password of somebody who may sign in. Nothing was changed. Five wrong passwords shut a
-    name out for a while."""
 
 
 # On the command line
