@@ -27,7 +27,7 @@ from tests.databases import (
 
 CLONE = Path(__file__).resolve().parent.parent
 # A red unit test is read first; the slow ones come last.
-ORDER = ("unit", "postgres", "worker", "browser")
+ORDER = ("unit", "postgres", "worker", "browser", "faults")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

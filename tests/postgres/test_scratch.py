@@ -76,22 +76,28 @@ class TestDatabase:
         with scratch.database(place, alias=target) as one, scratch.database(place, alias=target) as other:
             assert one["dbname"] != other["dbname"]
 
-    def test_left_by_a_killed_worker_is_dropped_a_day_later(self, target, server):
+    def test_left_by_a_killed_worker_is_dropped_before_the_next_is_made(self, target, server):
+        """Also where a session that has not noticed yet is connected to it; what only looks like one is left alone."""
         now = int(time.time())
-        names = [f"memops_scratch_{now - 90_000}_0a", f"memops_scratch_{now - 3600}_0b", "memops_scratch_of_somebody"]
-        names.append(f"memops_scratch_{'9' * 30}_0d")
-        in_use = f"memops_scratch_{now - 90_000}_0c"
+        left = [f"memops_scratch_{now}_0000000a", f"memops_scratch_{now - 90_000}_0000000b"]
+        others = ["memops_scratch_of_somebody", f"memops_scratch_{now}_0A0b", f"memops_scratch_{now}_0000000c_copy"]
         try:
-            for name in [*names, in_use]:
+            for name in left + others:
                 server.execute(sql.SQL("create database {} owner memops_owner").format(sql.Identifier(name)))
-            params = session.libpq_params(target) | {"dbname": in_use}
+            params = session.libpq_params(target) | {"dbname": left[0]}
             with psycopg.connect(**params), scratch.database(scratch.place(target), alias=target):
-                pass
+                assert [exists(server, name) for name in left] == [False, False]
 
-            assert [exists(server, name) for name in [*names, in_use]] == [False, True, True, True, True]
+            assert [exists(server, name) for name in others] == [True, True, True]
         finally:
-            for name in [*names, in_use]:
+            for name in left + others:
                 server.execute(sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name)))
+
+    def test_that_somebody_uses_is_not_taken_for_one_that_was_left_behind(self, target, server):
+        place = scratch.place(target)
+        with scratch.database(place, alias=target) as params:
+            assert params["dbname"] not in scratch.drop_left_behind(place, alias=target)
+            assert exists(server, params["dbname"])
 
 
 class TestNoPlace:

@@ -24,7 +24,14 @@ def run(options: argparse.Namespace, out: Output) -> int:
         out.say("There is nothing to settle: no run is lost or unknown.")
     out.result(
         settled=[
-            {"run": one.run.pk, "was": one.was, "state": one.run.state, "outcome": one.run.outcome} for one in settled
+            {
+                "run": one.run.pk,
+                "was": one.was,
+                "state": one.run.state,
+                "outcome": one.run.outcome,
+                "removed": one.removed,
+            }
+            for one in settled
         ]
     )
     return Exit.UNKNOWN if any(one.run.state == Run.State.UNKNOWN for one in settled) else Exit.DONE

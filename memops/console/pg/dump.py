@@ -146,6 +146,13 @@ def dump(
     )
 
 
+def discard(dumped: Dumped) -> None:
+    """Remove a complete backup again."""
+    for file in (dumped.path, manifest.path_of(dumped.path)):
+        with suppress(OSError):
+            file.unlink()
+
+
 @contextmanager
 def _server_errors_told(alias: str, table: str) -> Iterator[None]:
     try:

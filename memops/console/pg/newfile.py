@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 from memops.console.errors import BackupDiskFull, BackupFolderUnusable, BackupNameTaken
 
 PARTIAL = ".partial"
+NOT_LOCKED_YET_SECONDS = 60
 
 NO_HARD_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS)
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -92,19 +94,31 @@ def new_file(folder: Path, name: str) -> Iterator[NewFile]:
         os.close(descriptor)
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Remove what killed processes have left unfinished: files that nobody holds any more."""
+def remove_leftovers(folder: Path) -> list[str]:
+    """Remove what killed processes have left unfinished, files that nobody holds any more; gives their names."""
+    return remove_unheld(folder, "*" + PARTIAL, unless_empty=True)
+
+
+def remove_unheld(folder: Path, pattern: str, *, unless_empty: bool = False) -> list[str]:
+    """Remove the files of this pattern that no living process writes, and give their names.
+
+    ``unless_empty``: a new file is empty until it is locked, so an empty one may be somebody's at this moment.
+    """
+    removed: list[str] = []
     with suppress(OSError):
-        for partial in folder.glob("*" + PARTIAL):
+        for file in sorted(folder.glob(pattern)):
             with suppress(OSError):
-                descriptor = os.open(partial, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+                descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
                 try:
                     fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    # A new file is empty until it is locked; so an empty one is left alone.
-                    if os.fstat(descriptor).st_size:
-                        partial.unlink()
+                    found = os.fstat(descriptor)
+                    is_old = time.time() - found.st_mtime > NOT_LOCKED_YET_SECONDS
+                    if found.st_size or is_old or not unless_empty:
+                        file.unlink()
+                        removed.append(file.name)
                 finally:
                     os.close(descriptor)
+    return removed
 
 
 def _partial(final: Path) -> Path:

@@ -26,8 +26,16 @@ journal = structlog.get_logger("memops.scratch")
 
 TEMPLATE = "memops_scratch"
 PREFIX = "memops_scratch_"
-STALE_AFTER_SECONDS = 24 * 3600
+PATTERN = f"^{PREFIX}[0-9]{{1,12}}_([0-9a-f]{{8}})$"
 DROP_WITHIN_SECONDS = 30
+
+NOTICED_WITHIN_SECONDS = 3
+"""A session looks every half second whether its client is there (client_connection_check_interval), but not while it
+waits for the disk."""
+
+IN_USE = 0x6D656D73
+"""First key of the lock that whoever uses a scratch database holds for as long as it lives, in the database from which
+it was made; the second is the last part of its name."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,18 +90,21 @@ def database(place: ScratchPlace, *, alias: str) -> Iterator[dict[str, str]]:
 
     Raises NoScratch, TargetUnreachable.
     """
-    name = f"{PREFIX}{int(time.time())}_{secrets.token_hex(4)}"
+    token = secrets.token_hex(4)
+    name = f"{PREFIX}{int(time.time())}_{token}"
     begun = False
     try:
         if place.home is not None:
             embedded.start(place.home)
         with session.connect_to(
-            place.params, name=alias, application_name="memops makes a scratch database"
+            place.params, name=alias, application_name="memops holds a scratch database"
         ) as connection:
-            _drop_stale(connection)
+            _drop_left_behind(connection)
+            # The server frees it when this process dies, which is how the next one knows.
+            connection.execute(query("scratch", "hold"), {"space": IN_USE, "token": token})
             begun = True
             _create(connection, place, name, alias)
-        yield place.params | {"dbname": name}
+            yield place.params | {"dbname": name}
     except embedded.EmbeddedFailed as error:
         raise NoScratch(target=alias, reason=f"the embedded server does not start: {error}") from error
     except TargetUnreachable as error:
@@ -103,6 +114,33 @@ def database(place: ScratchPlace, *, alias: str) -> Iterator[dict[str, str]]:
     finally:
         if begun:
             _drop(place, name, alias)
+
+
+def drop_left_behind(place: ScratchPlace, *, alias: str) -> list[str]:
+    """Drop the scratch databases whose users have died, and give their names.
+
+    Waits for sessions that may be those of a process that was just killed: the server notices in its own time, and a
+    database that one of them still makes would be seen by nobody.
+
+    Raises NoScratch where the embedded server does not start, TargetUnreachable.
+    """
+    if place.home is not None:
+        try:
+            embedded.start(place.home)
+        except embedded.EmbeddedFailed as error:
+            raise NoScratch(target=alias, reason=f"the embedded server does not start: {error}") from error
+    dropped = []
+    deadline = time.monotonic() + NOTICED_WITHIN_SECONDS
+    with session.connect_to(place.params, name=alias, application_name="memops drops scratch databases") as connection:
+        try:
+            while True:
+                is_anybody_there = connection.execute(query("scratch", "is_held"), {"space": IN_USE}).fetchall()[0][0]
+                dropped += _drop_left_behind(connection)
+                if not is_anybody_there or time.monotonic() > deadline:
+                    return dropped
+                time.sleep(0.1)
+        except psycopg.Error as error:
+            raise TargetUnreachable(target=alias, reason="the connection was lost") from error
 
 
 def _create(connection: Connection, place: ScratchPlace, name: str, alias: str) -> None:
@@ -154,7 +192,7 @@ def _drop(place: ScratchPlace, name: str, alias: str) -> None:
     """Force ends a forgotten session, but fails at an autovacuum, which only a superuser may end; a plain drop sends
     that one away, but not the session. After a large restore an autovacuum is the rule.
 
-    What cannot be dropped now is dropped by the next scratch database, a day later.
+    What cannot be dropped now is dropped before the next scratch database is made, or by reconcile.
     """
     deadline = time.monotonic() + DROP_WITHIN_SECONDS
     while not (_is_dropped(place, name, alias, "drop") or _is_dropped(place, name, alias, "drop_unused")):
@@ -175,15 +213,19 @@ def _is_dropped(place: ScratchPlace, name: str, alias: str, how: str) -> bool:
     return True
 
 
-def _drop_stale(connection: Connection) -> None:
-    """What a killed worker has left: a day old, and nobody is connected to it."""
-    stale = connection.execute(
-        query("scratch", "stale"),
-        {"pattern": f"^{PREFIX}([0-9]{{1,12}})_[0-9a-f]+$", "age_seconds": STALE_AFTER_SECONDS},
-    ).fetchall()
-    for (name,) in stale:
-        with suppress(psycopg.Error):
-            connection.execute(SQL(query("scratch", "drop_unused")).format(Identifier(name)))
+def _drop_left_behind(connection: Connection) -> list[str]:
+    """What a killed process has left: nobody holds its lock."""
+    dropped = []
+    for (name,) in connection.execute(
+        query("scratch", "left_behind"), {"pattern": PATTERN, "space": IN_USE}
+    ).fetchall():
+        # Force fails at an autovacuum, a plain drop at a session of the killed process that has not noticed yet.
+        for how in ("drop", "drop_unused"):
+            with suppress(psycopg.Error):
+                connection.execute(SQL(query("scratch", how)).format(Identifier(name)))
+                dropped.append(name)
+                break
+    return dropped
 
 
 def _strings(params: dict[str, Any]) -> dict[str, str]:

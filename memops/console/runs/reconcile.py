@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 from django.db.models.functions import Now
 
 from memops.console.audit import anchors, record_or_log
 from memops.console.models import Run, Step
-from memops.console.runs import checklists, claim, queue, settle
+from memops.console.runs import checklists, claim, leftovers, queue, settle
 from memops.console.runs.request import Requester
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settled:
-    """What reconcile did with one run: ``run.state`` is what it is now, ``was`` what it was."""
+    """What reconcile did with one run: ``run.state`` is what it is now, ``was`` what it was, ``removed`` what the lost
+    worker had left behind."""
 
     run: Run
     was: str
     text: str
+    removed: list[str] = field(default_factory=list)
 
 
 def is_lost(run: Run) -> bool:
@@ -68,8 +70,11 @@ def _settle(run: Run, requester: Requester) -> Settled:
     run.refresh_from_db()
     if not changed:
         return Settled(run=run, was=was, text=f"it ended meanwhile: {run.get_state_display().lower()}")
-    record_or_log("run.settled", actor=requester.name, run=run, was=was, state=run.state, outcome=run.outcome)
-    run.backups.filter(state="writing").update(state="failed", error="The worker was lost while it was written.")
+    removed = leftovers.clear(run)
+    record_or_log(
+        "run.settled", actor=requester.name, run=run, was=was, state=run.state, outcome=run.outcome, removed=removed
+    )
     checklists.tick(run)
     anchors.anchor_or_log()
-    return Settled(run=run, was=was, text=f"{outcome[0].lower()}{outcome[1:]}")
+    also = f"; removed: {', '.join(removed)}" if removed else ""
+    return Settled(run=run, was=was, text=f"{outcome[0].lower()}{outcome[1:]}{also}", removed=removed)

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+from django.db import DEFAULT_DB_ALIAS
 from django.db.models.functions import Now
 
 from memops.console.audit import SYSTEM, anchors, record_or_log
-from memops.console.errors import AuditUnwritable, ConsoleError, TargetUnreachable
+from memops.console.errors import AuditUnwritable, ClaimLost, ConsoleError, TargetUnreachable
 from memops.console.interruption import forget_connection
 from memops.console.models import Backup, QuarantinedTable, Run
 from memops.console.pg import dump, manifest
@@ -96,7 +97,7 @@ def write(run: Run, log: StepLog, *, relation: str) -> Backup:
             state=Backup.State.FAILED, error="The process that wrote it was stopped; no file is left."
         )
         raise
-    Backup.objects.filter(pk=backup.pk).update(
+    kept = Backup.objects.filter(pk=backup.pk, state=Backup.State.WRITING).update(
         state=Backup.State.WRITTEN,
         location=str(dumped.path),
         size_bytes=dumped.size_bytes,
@@ -107,6 +108,10 @@ def write(run: Run, log: StepLog, *, relation: str) -> Backup:
         manifest=asdict(dumped.manifest),
         written_at=Now(),
     )
+    if not kept:
+        # It was taken for lost meanwhile, and settled: its file is no backup that anybody would find.
+        dump.discard(dumped)
+        raise ClaimLost(run=run.pk, target=run.target_id, where=DEFAULT_DB_ALIAS)
     backup.refresh_from_db()
     record_or_log(
         "backup.written",

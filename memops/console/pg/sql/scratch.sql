@@ -17,15 +17,28 @@ drop database if exists {} with (force)
 -- Drops a scratch database that nobody is connected to.
 drop database if exists {}
 
--- name: stale
--- Which scratch databases were left behind?
+-- name: hold
+-- Says that somebody uses the scratch database of this token, until the session ends.
+select pg_catalog.pg_advisory_lock(%(space)s::int4, ('x' || %(token)s::text)::bit(32)::int4)
+
+-- name: is_held
+-- Does any session hold a scratch database?
+select exists (
+    select from pg_catalog.pg_locks l
+    where l.locktype = 'advisory' and l.objsubid = 2 and l.granted and l.classid = %(space)s::int4::oid
+)
+
+-- name: left_behind
+-- Which scratch databases does nobody hold?
 select d.datname::text
 from pg_catalog.pg_database d
 where d.datname ~ %(pattern)s
-    and pg_catalog.substring(d.datname::text, %(pattern)s)::numeric
-        < extract(epoch from pg_catalog.clock_timestamp()) - %(age_seconds)s
     and pg_catalog.pg_has_role(current_user, d.datdba, 'usage')
-    and not exists (select from pg_catalog.pg_stat_activity a where a.datid = d.oid)
+    and not exists (
+        select from pg_catalog.pg_locks l
+        where l.locktype = 'advisory' and l.objsubid = 2 and l.granted and l.classid = %(space)s::int4::oid
+            and l.objid = ('x' || pg_catalog.substring(d.datname::text, %(pattern)s))::bit(32)::int4::oid
+    )
 
 -- name: missing_roles
 -- Which of these roles does the server not have?
