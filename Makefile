@@ -8,7 +8,7 @@ PYTHON ?= $(shell for name in python3.13 python3.12 python3.11 python3 python; d
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
-.PHONY: help demo test setup lint bench screenshots clean chromium
+.PHONY: help demo test test-faults setup lint bench screenshots clean chromium
 
 help:  ## what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -18,6 +18,9 @@ demo: $(INSTALLED)  ## the console, with an embedded PostgreSQL, demo data and l
 
 test: $(INSTALLED) chromium  ## every test, on an embedded PostgreSQL of its own
 	@exec $(BIN)/python -m pytest
+
+test-faults: $(INSTALLED)  ## kill everything, 200 times at random moments, and see whether anything was lost
+	@RANDOM_KILLS=$${RANDOM_KILLS:-200} exec $(BIN)/python -m pytest tests/faults
 
 setup: $(INSTALLED)  ## the virtual environment .venv, with everything in it
 

@@ -1,0 +1,222 @@
+"""Where faults are injected: a console with a filled target, what may be true of it afterwards, and the way back."""
+
+import hashlib
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import psycopg
+from django.conf import settings
+from django.db import DEFAULT_DB_ALIAS, connections
+
+from memops.console.audit import checking
+from memops.console.models import Backup, QuarantinedTable, Run
+from memops.console.pg import catalogue, manifest, session
+from memops.console.runs import reconcile
+from memops.console.runs.advance import advance
+from memops.console.runs.plan import plan_rollback, plan_undo
+from memops.console.runs.request import Requester, submit
+from project import embedded
+from tests.environment import CLONE
+from tests.prints import print_of
+
+ME = Requester(name="on-call", origin=Run.Origin.COMMAND)
+TARGET = DEFAULT_DB_ALIAS
+PUBLIC = "public.memory_chunks"
+SETTLED = {"done", "failed", "interrupted", "refused"}
+PATIENCE_SECONDS = 60.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Before:
+    """What the table was before the fault: every row, and everything that its security hangs on."""
+
+    fingerprint: str
+    catalogue: dict[str, object]
+
+
+def until(happens: Callable[[], object], what: str) -> None:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not happens():
+        assert time.monotonic() < deadline, f"It did not happen in time: {what}"
+        time.sleep(0.02)
+
+
+def ask_for_rollback(*, emergency: bool = False) -> Run:
+    plan = plan_rollback(TARGET, emergency=emergency)
+    return submit(plan, requester=ME, reason="it has to survive this", seen_digest=plan.digest)
+
+
+def look() -> Before:
+    return Before(fingerprint=print_of(), catalogue=_catalogue())
+
+
+def settle(run: Run) -> Run:
+    """What whoever is on call does: reconcile, until nothing is lost or unknown."""
+    until(lambda: not _processes_of_runs(), "the processes of the run end")
+    reconcile.reconcile(requester=ME)
+    if run.state == Run.State.QUEUED:
+        run.refresh_from_db()
+        if run.state == Run.State.QUEUED:
+            advance(run.pk)
+    run.refresh_from_db()
+    return run
+
+
+def assert_consistent(run: Run, before: Before) -> None:
+    """The run says what the database says; no row is lost; nothing is left behind."""
+    assert run.state in SETTLED, f"{run.state}: {run.error}"
+    assert not run.steps.filter(state="running").exists()
+    with session.connect(TARGET) as connection:
+        public = catalogue.relation(connection, "public", "memory_chunks")
+        kept = catalogue.quarantined(connection)
+        applied = catalogue.migrations(connection, "memops")
+    if public is not None:
+        assert (run.outcome, kept) == ("nothing", [])
+        assert (public.rls_enabled, public.rls_forced, len(public.policies)) == (True, True, 1)
+        assert applied == ["0001_memory_chunks"]
+        assert look() == before
+    else:
+        assert (run.outcome, applied) == ("quarantined", [])
+        [table] = kept
+        assert print_of(f"memops_quarantine.{table.name}") == before.fingerprint
+        assert QuarantinedTable.objects.get(state="kept").name == table.name
+    _assert_backups_are_what_their_records_say(before)
+    _assert_nothing_is_left()
+    checked = checking.whole([])
+    assert checked.holds, checked.sentences
+
+
+def assert_secured(before: Before) -> None:
+    """Wherever the table is, it has all its rows, its row-level security and its policy."""
+    with session.connect(TARGET) as connection:
+        public = catalogue.relation(connection, "public", "memory_chunks")
+        names = [f"memops_quarantine.{table.name}" for table in catalogue.quarantined(connection)]
+        [where] = names + [PUBLIC] * (public is not None)
+        found = public or catalogue.relation(connection, *where.split("."))
+    assert found is not None
+    assert (found.rls_enabled, found.rls_forced, len(found.policies)) == (True, True, 1)
+    assert print_of(where) == before.fingerprint
+
+
+def is_quarantined(before: Before) -> bool:
+    assert_secured(before)
+    with session.connect(TARGET) as connection:
+        applied = catalogue.migrations(connection, "memops")
+        return not applied and catalogue.relation(connection, "public", "memory_chunks") is None
+
+
+def assert_the_way_back(run: Run, before: Before) -> None:
+    """What was not done can be done again, what was done can be undone, and the table is what it was."""
+    if run.outcome != Run.Outcome.QUARANTINED:
+        run = ask_for_rollback(emergency=True)
+        advance(run.pk)
+        run.refresh_from_db()
+        assert (run.state, run.outcome) == ("done", "quarantined"), run.error
+    plan = plan_undo(run)
+    undo = submit(plan, requester=ME, reason="it was a drill", seen_digest=plan.digest)
+    advance(undo.pk)
+    undo.refresh_from_db()
+    assert undo.state == "done", undo.error
+    assert look() == before
+
+
+def backends() -> list[int]:
+    """The server's processes that work for the console's database, none of them for this process."""
+    connections.close_all()
+    with psycopg.connect(embedded.superuser_url(settings.MEMOPS_HOME)) as server:
+        database = connections.databases[TARGET]["NAME"]
+        found = server.execute("select pid from pg_stat_activity where datname = %s", [database]).fetchall()
+    return [pid for (pid,) in found]
+
+
+def terminate_backend(pid: int) -> bool:
+    with psycopg.connect(embedded.superuser_url(settings.MEMOPS_HOME), autocommit=True) as server:
+        answer = server.execute("select pg_terminate_backend(%s)", [pid]).fetchone()
+    return answer == (True,)
+
+
+def kill_server() -> None:
+    """Every process of the server at once, as when the machine loses power."""
+    connections.close_all()
+    postmaster = psutil.Process(int((embedded.pgdata(settings.MEMOPS_HOME) / "postmaster.pid").read_text().split()[0]))
+    for process in [postmaster, *postmaster.children(recursive=True)]:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs([postmaster], timeout=PATIENCE_SECONDS)
+
+
+def start_server() -> None:
+    """Again, by a process of its own: this one believes that it runs."""
+    start = "import sys; from pathlib import Path; from project import embedded; embedded.start(Path(sys.argv[1]))"
+    subprocess.run([sys.executable, "-c", start, str(settings.MEMOPS_HOME)], cwd=CLONE, check=True)
+    wait_for_server()
+
+
+def wait_for_server() -> None:
+    connections.close_all()
+    until(_server_answers, "the server is back")
+
+
+def _server_answers() -> bool:
+    try:
+        psycopg.connect(embedded.superuser_url(settings.MEMOPS_HOME)).close()
+    except psycopg.OperationalError:
+        return False
+    return True
+
+
+def _catalogue() -> dict[str, object]:
+    with session.connect(TARGET) as connection:
+        found = catalogue.relation(connection, "public", "memory_chunks")
+    assert found is not None
+    return found.catalogue()
+
+
+def _assert_backups_are_what_their_records_say(before: Before) -> None:
+    expected = set()
+    for backup in Backup.objects.all():
+        assert backup.state in ("written", "verified", "failed")
+        if backup.state != "failed":
+            archive = Path(backup.location)
+            assert hashlib.sha256(archive.read_bytes()).hexdigest() == backup.sha256
+            assert str(manifest.read(archive).fingerprint) == backup.fingerprint == before.fingerprint
+            expected |= {archive, manifest.path_of(archive)}
+    found = {file for file in Path(settings.MEMOPS_BACKUP_DIR).rglob("*") if file.is_file()}
+    assert found == expected
+
+
+def _assert_nothing_is_left() -> None:
+    connections[TARGET].close()
+    until(lambda: not _sessions(), "the sessions of the run end")
+    with psycopg.connect(embedded.superuser_url(settings.MEMOPS_HOME)) as server:
+        scratch = server.execute(r"select datname from pg_database where datname like 'memops\_scratch\_%'").fetchall()
+        assert scratch == []
+        assert server.execute("select gid from pg_prepared_xacts").fetchall() == []
+
+
+def _sessions() -> list[tuple[object, ...]]:
+    with psycopg.connect(embedded.superuser_url(settings.MEMOPS_HOME)) as server:
+        return server.execute(
+            "select pid, application_name from pg_stat_activity"
+            " where application_name like 'memops%%' and datname = %s",
+            [connections.databases[TARGET]["NAME"]],
+        ).fetchall()
+
+
+def _processes_of_runs() -> list[psutil.Process]:
+    """pg_dump and pg_restore that work for this run of the tests, whoever their parent is now."""
+    found = []
+    for process in psutil.process_iter(["name"]):
+        if process.info["name"] in ("pg_dump", "pg_restore"):
+            with suppress(psutil.Error):
+                if process.environ().get("PGDATABASE", "").startswith("memops_test_") or "memops" in " ".join(
+                    process.cmdline()
+                ):
+                    found.append(process)
+    return found
