@@ -61,8 +61,7 @@ def anchor() -> dict[str, Any] | None:
     """Add the head of now to the file of anchors. Raises AnchorUnwritable, AuditUnwritable; None where no event is."""
     file: Path = settings.MEMOPS_ANCHORS
     try:
-        if not _last_line(file):
-            record(BEGUN, key=public_key())
+        begins = not _last_line(file) or not trail.last_of(BEGUN)
         head = signed_head()
     except (TargetUnreachable, psycopg.Error) as error:
         raise AuditUnwritable(problem=type(error).__name__) from error
@@ -74,6 +73,9 @@ def anchor() -> dict[str, Any] | None:
         _append(file, json.dumps(head))
     except OSError as error:
         raise AnchorUnwritable(file=file, problem=os.strerror(error.errno or 0)) from error
+    if begins:
+        # Not before: whoever is killed in between would leave a trail that misses a file which never was.
+        record(BEGUN, key=public_key())
     return head
 
 
