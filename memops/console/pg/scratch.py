@@ -59,6 +59,13 @@ class ScratchPlace:
 
 def place(alias: str) -> ScratchPlace:
     """Where backups of a target can be proved. Raises NoScratch, TargetUnreachable."""
+    try:
+        return _place(alias)
+    except psycopg.OperationalError as error:
+        raise TargetUnreachable(target=alias, reason="the connection was lost") from error
+
+
+def _place(alias: str) -> ScratchPlace:
     wanted = settings.MEMOPS_SCRATCH_URL
     if wanted is None:
         params = session.libpq_params(alias)
