@@ -12,7 +12,7 @@ from django.db.models.functions import Now
 
 from memops.console.audit import SYSTEM, anchors, configuration, record, record_or_log
 from memops.console.errors import ClaimLost, ConsoleError, OutcomeUnknown, Refused, StepCrashed
-from memops.console.interruption import forget_connection
+from memops.console.interruption import forget_connection, once_more
 from memops.console.models import Run, Step
 from memops.console.pg import trail
 from memops.console.runs import checklists, claim, history, policy, settle
@@ -49,18 +49,12 @@ def advance(run_id: int) -> Run | None:
                     held.confirm()
                     _take(run, kind)
                 held.confirm()
-        except ClaimLost as lost:
-            journal.error("claim lost", run=run.pk, error=str(lost))
-            return run
-        except OutcomeUnknown as unknown:
-            Run.objects.filter(pk=run.pk, state=Run.State.RUNNING).update(state=Run.State.UNKNOWN, error=str(unknown))
-        except Refused as refused:
-            _end(run, Run.State.REFUSED, str(refused))
-        except ConsoleError as failed:
-            _end(run, Run.State.FAILED, str(failed))
-        except Exception as crash:
-            journal.exception("crashed", run=run.pk)
-            _end(run, Run.State.FAILED, str(StepCrashed(problem=type(crash).__name__)))
+        except Exception as error:
+            forget_connection()  # What has ended the work may have ended the console's session as well.
+            if isinstance(error, ClaimLost) or not claimed.own.is_held():
+                journal.error("claim lost", run=run.pk, error=str(error) or type(error).__name__)
+                return run
+            _end_badly(run, error)
         except BaseException:
             forget_connection()
             # Between two steps, one may still be said to run.
@@ -76,6 +70,19 @@ def advance(run_id: int) -> Run | None:
     return run
 
 
+def _end_badly(run: Run, error: Exception) -> None:
+    match error:
+        case OutcomeUnknown():
+            Run.objects.filter(pk=run.pk, state=Run.State.RUNNING).update(state=Run.State.UNKNOWN, error=str(error))
+        case Refused():
+            _end(run, Run.State.REFUSED, str(error))
+        case ConsoleError():
+            _end(run, Run.State.FAILED, str(error))
+        case _:
+            journal.error("crashed", run=run.pk, exc_info=error)
+            _end(run, Run.State.FAILED, str(StepCrashed(problem=type(error).__name__)))
+
+
 def _closing(run: Run) -> None:
     """The last event of a run, and the chain's head of then, outside the database."""
     run.refresh_from_db()
@@ -88,7 +95,7 @@ def _take(run: Run, kind: StepKind) -> None:
     """Execute one step and commit what it saw."""
     step = run.steps.get(name=kind.name)
     record("step.begun", actor=SYSTEM, run=run, object_type="step", object_id=kind.name)
-    Step.objects.filter(pk=step.pk).update(state=Step.State.RUNNING, started_at=Now())
+    once_more(lambda: Step.objects.filter(pk=step.pk).update(state=Step.State.RUNNING, started_at=Now()))
     journal.info("step", run=run.pk, step=kind.name)
     log = RecordedLog(step=step)
     try:
@@ -101,6 +108,7 @@ def _take(run: Run, kind: StepKind) -> None:
         _close(step, Step.State.FAILED, error=str(error))
         raise
     except Exception as crash:
+        forget_connection()
         _close(step, Step.State.FAILED, error=str(StepCrashed(problem=type(crash).__name__)))
         raise
     except BaseException:
@@ -112,7 +120,9 @@ def _take(run: Run, kind: StepKind) -> None:
 
 
 def _close(step: Step, state: Step.State, *, saw: dict[str, Any] | None = None, error: str = "") -> None:
-    Step.objects.filter(pk=step.pk).update(state=state, ended_at=Now(), saw=saw or {}, error=error)
+    # One that is not running any more was closed by whoever took this process for lost.
+    at_work = Step.objects.filter(pk=step.pk, state=Step.State.RUNNING)
+    once_more(lambda: at_work.update(state=state, ended_at=Now(), saw=saw or {}, error=error))
     record_or_log("step.ended", actor=SYSTEM, run=step.run, object_type="step", object_id=step.name, state=state)
 
 

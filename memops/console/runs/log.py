@@ -9,6 +9,7 @@ from django.db.models import TextField, Value
 from django.db.models.functions import Concat
 from django.utils import timezone
 
+from memops.console.interruption import once_more
 from memops.console.models import Step
 
 BETWEEN_PROGRESS_SECONDS = 0.25
@@ -23,11 +24,13 @@ class RecordedLog:
 
     def line(self, text: str) -> None:
         stamped = "".join(f"{timezone.now():%H:%M:%S} {part}\n" for part in text.splitlines() or [""])
-        Step.objects.filter(pk=self.step.pk).update(log=Concat("log", Value(stamped), output_field=TextField()))
+        mine = Step.objects.filter(pk=self.step.pk)
+        once_more(lambda: mine.update(log=Concat("log", Value(stamped), output_field=TextField())))
 
     def progress(self, done: int, total: int | None, unit: str) -> None:
         now = time.monotonic()
         if now - self._told_at < BETWEEN_PROGRESS_SECONDS and done != total:
             return
         self._told_at = now
-        Step.objects.filter(pk=self.step.pk).update(progress_done=done, progress_total=total, progress_unit=unit)
+        mine = Step.objects.filter(pk=self.step.pk)
+        once_more(lambda: mine.update(progress_done=done, progress_total=total, progress_unit=unit))

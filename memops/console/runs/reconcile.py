@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import timedelta
 
+from django.db import transaction
 from django.db.models.functions import Now
 
 from memops.console.audit import anchors, record_or_log
@@ -51,6 +52,8 @@ def reconcile(*, requester: Requester, only: Run | None = None) -> list[Settled]
 def _settle(run: Run, requester: Requester) -> Settled:
     was = run.state
     found = settle.outcome_of(run, patience=timedelta(seconds=2))
+    # Before it is settled: who is killed in the middle of this leaves a run that is still to be settled.
+    removed = [] if found.is_unknown else leftovers.clear(run)
     run.refresh_from_db()
     if found.is_unknown:
         Run.objects.filter(pk=run.pk, state=was).update(state=Run.State.UNKNOWN)
@@ -61,16 +64,21 @@ def _settle(run: Run, requester: Requester) -> Settled:
         f"The worker ({run.worker or 'not known'}) was lost. {requester.name} reconciled it; the target's records say:"
         f" {outcome[0].lower()}{outcome[1:]}."
     )
-    Step.objects.filter(run=run, state=Step.State.RUNNING).update(
-        state=Step.State.INTERRUPTED, ended_at=Now(), error="The worker was lost."
-    )
-    changed = Run.objects.filter(pk=run.pk, state=was).update(
-        state=Run.State.INTERRUPTED, ended_at=Now(), outcome=found.outcome, error=error
-    )
+    with transaction.atomic():
+        # A process that has lost its lock may live, and have begun a transaction that nobody has asked about yet. From
+        # here on it begins none (``remember_transaction``).
+        changed = Run.objects.filter(pk=run.pk, state=was, xid=found.xid).update(
+            state=Run.State.INTERRUPTED, ended_at=Now(), outcome=found.outcome, error=error
+        )
+        if changed:
+            Step.objects.filter(run=run, state=Step.State.RUNNING).update(
+                state=Step.State.INTERRUPTED, ended_at=Now(), error="The worker was lost."
+            )
     run.refresh_from_db()
+    if not changed and run.state == was:
+        return _settle(run, requester)
     if not changed:
         return Settled(run=run, was=was, text=f"it ended meanwhile: {run.get_state_display().lower()}")
-    removed = leftovers.clear(run)
     record_or_log(
         "run.settled", actor=requester.name, run=run, was=was, state=run.state, outcome=run.outcome, removed=removed
     )

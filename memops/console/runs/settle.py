@@ -12,10 +12,11 @@ from memops.console.steps.record import record_change
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
-    """``is_unknown``: the target does not say, so nobody may."""
+    """``is_unknown``: the target does not say, so nobody may. ``xid``: the transaction that was asked about."""
 
     outcome: str
     is_unknown: bool = False
+    xid: str = ""
 
 
 def outcome_of(run: Run, *, patience: timedelta = outcome.PATIENCE) -> Found:
@@ -23,10 +24,10 @@ def outcome_of(run: Run, *, patience: timedelta = outcome.PATIENCE) -> Found:
     not."""
     run.refresh_from_db()
     if run.outcome:
-        return Found(outcome=run.outcome)
+        return Found(outcome=run.outcome, xid=run.xid)
     if not run.xid:
         return Found(outcome=Run.Outcome.NOTHING)
     read = outcome.read(run.target_id, key=str(run.key), xid=run.xid, patience=patience)
     if read.entry is not None:
-        return Found(outcome=record_change(run, read.entry))
-    return Found(outcome=Run.Outcome.NOTHING if read.known else "", is_unknown=not read.known)
+        return Found(outcome=record_change(run, read.entry), xid=run.xid)
+    return Found(outcome=Run.Outcome.NOTHING if read.known else "", is_unknown=not read.known, xid=run.xid)

@@ -13,7 +13,7 @@ from django.db.models.functions import Now
 
 from memops.console.audit import SYSTEM, anchors, record_or_log
 from memops.console.errors import AuditUnwritable, ClaimLost, ConsoleError, TargetUnreachable
-from memops.console.interruption import forget_connection
+from memops.console.interruption import forget_connection, once_more
 from memops.console.models import Backup, QuarantinedTable, Run
 from memops.console.pg import dump, manifest
 from memops.console.steps import NotNeeded, StepLog, step
@@ -97,18 +97,19 @@ def write(run: Run, log: StepLog, *, relation: str) -> Backup:
             state=Backup.State.FAILED, error="The process that wrote it was stopped; no file is left."
         )
         raise
-    kept = Backup.objects.filter(pk=backup.pk, state=Backup.State.WRITING).update(
-        state=Backup.State.WRITTEN,
-        location=str(dumped.path),
-        size_bytes=dumped.size_bytes,
-        raw_bytes=dumped.raw_bytes,
-        sha256=dumped.sha256,
-        rows=dumped.fingerprint.rows,
-        fingerprint=str(dumped.fingerprint),
-        manifest=asdict(dumped.manifest),
-        written_at=Now(),
-    )
-    if not kept:
+    complete = {
+        "state": Backup.State.WRITTEN,
+        "location": str(dumped.path),
+        "size_bytes": dumped.size_bytes,
+        "raw_bytes": dumped.raw_bytes,
+        "sha256": dumped.sha256,
+        "rows": dumped.fingerprint.rows,
+        "fingerprint": str(dumped.fingerprint),
+        "manifest": asdict(dumped.manifest),
+        "written_at": Now(),
+    }
+    open_record = Backup.objects.filter(pk=backup.pk, state__in=[Backup.State.WRITING, Backup.State.WRITTEN])
+    if not once_more(lambda: open_record.update(**complete)):
         # It was taken for lost meanwhile, and settled: its file is no backup that anybody would find.
         dump.discard(dumped)
         raise ClaimLost(run=run.pk, target=run.target_id, where=DEFAULT_DB_ALIAS)

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from django.db import DEFAULT_DB_ALIAS
+
+from memops.console.errors import ClaimLost
+from memops.console.interruption import once_more
 from memops.console.models import Run
 from memops.console.pg import change, migrations
 from memops.console.pg.change import Budget, Tell
@@ -70,6 +74,11 @@ def reverse(run: Run, log: StepLog) -> Reversed:
 
 
 def remember_transaction(run: Run, xid: str) -> None:
-    """Store which transaction is going to change the target, before it does: what became of it can then be asked."""
-    Run.objects.filter(pk=run.pk).update(xid=xid)
+    """Store which transaction is going to change the target, before it does: what became of it can then be asked.
+
+    Raises ClaimLost if the run was taken for lost and settled meanwhile: what its record says has to stay true.
+    """
+    at_work = Run.objects.filter(pk=run.pk, state=Run.State.RUNNING)
+    if not once_more(lambda: at_work.update(xid=xid)):
+        raise ClaimLost(run=run.pk, target=run.target_id, where=DEFAULT_DB_ALIAS)
     run.xid = xid
