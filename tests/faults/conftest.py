@@ -113,8 +113,8 @@ def console(filled_console, settings, tmp_path, django_db_blocker) -> Callable[[
 class Executor:
     """Processes that execute runs of the present console, one at a time."""
 
-    def __init__(self, process: subprocess.Popen[bytes], lines: IO[bytes]) -> None:
-        self._process, self._lines = process, lines
+    def __init__(self, process: subprocess.Popen[bytes], lines: IO[bytes], go_on: Path) -> None:
+        self._process, self._lines, self._go_on = process, lines, go_on
         self.pid = 0
 
     def begin(self, task: str, *, pause_at: str = "") -> None:
@@ -127,7 +127,9 @@ class Executor:
             "backups": str(settings.MEMOPS_BACKUP_DIR),
             "anchors": str(settings.MEMOPS_ANCHORS),
             "pause_at": pause_at,
+            "go_on": str(self._go_on),
         }
+        self._go_on.unlink(missing_ok=True)
         assert self._process.stdin is not None
         self._process.stdin.write(f"{json.dumps(order)}\n".encode())
         self._process.stdin.flush()
@@ -143,6 +145,10 @@ class Executor:
     def until(self, said: str) -> None:
         while (line := self.hears()) != said:
             assert not line.startswith("ended"), f"It never came to {said!r}: {line}"
+
+    def go_on(self) -> None:
+        """Past the place where it waits."""
+        self._go_on.touch()
 
     def kill(self) -> bool:
         """SIGKILL, which nothing can prepare for; False if it has ended already. Its children are not told."""
@@ -160,10 +166,10 @@ class Executor:
 
 @pytest.fixture(scope="session")
 def executor(embedded_server, tmp_path_factory) -> Iterator[Executor]:
-    log = tmp_path_factory.mktemp("executor") / "log"
+    folder = tmp_path_factory.mktemp("executor")
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
     with (
-        log.open("wb") as said,
+        (folder / "log").open("wb") as said,
         subprocess.Popen(
             [sys.executable, "-m", "tests.faults.executor"],
             cwd=CLONE,
@@ -176,7 +182,7 @@ def executor(embedded_server, tmp_path_factory) -> Iterator[Executor]:
     ):
         assert process.stdout is not None
         assert process.stdout.readline() == b"ready\n"
-        yield Executor(process, process.stdout)
+        yield Executor(process, process.stdout, folder / "go_on")
         assert process.stdin is not None
         process.stdin.close()
         process.wait(30)

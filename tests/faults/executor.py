@@ -18,8 +18,9 @@ from django.conf import settings  # noqa: E402  Django has to be set up first
 from django.core.management import call_command  # noqa: E402
 from django.db import connections  # noqa: E402
 
+from memops.console.runs import reconcile  # noqa: E402
 from memops.console.runs.advance import advance  # noqa: E402
-from tests.faults import pauses  # noqa: E402
+from tests.faults import ground, pauses  # noqa: E402
 
 
 def say(text: str) -> None:
@@ -30,10 +31,13 @@ def work(task: dict[str, str]) -> None:
     connections.databases["default"]["NAME"] = task["database"]
     settings.MEMOPS_BACKUP_DIR = Path(task["backups"])
     settings.MEMOPS_ANCHORS = Path(task["anchors"])
+    pauses.install(task["pause_at"], say, go_on=Path(task["go_on"]))
     if task["run"] == "migrate memops zero":
         call_command("migrate", "memops", "zero", verbosity=0)
         return
-    pauses.install(task["pause_at"], say)
+    if task["run"] == "reconcile":
+        reconcile.reconcile(requester=ground.ME)
+        return
     advance(int(task["run"]))
 
 

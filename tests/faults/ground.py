@@ -1,8 +1,6 @@
 """Where faults are injected: a console with a filled target, what may be true of it afterwards, and the way back."""
 
 import hashlib
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -12,23 +10,32 @@ from pathlib import Path
 import psutil
 import psycopg
 from django.conf import settings
+from django.core.management import call_command
 from django.db import DEFAULT_DB_ALIAS, connections
 
 from memops.console.audit import checking
 from memops.console.models import Backup, QuarantinedTable, Run
+from memops.console.models.plans import Plan
 from memops.console.pg import catalogue, manifest, session
-from memops.console.runs import reconcile
+from memops.console.runs import history, reconcile
 from memops.console.runs.advance import advance
-from memops.console.runs.plan import plan_rollback, plan_undo
+from memops.console.runs.plan import plan_backup, plan_rollback, plan_undo, plan_verify
 from memops.console.runs.request import Requester, submit
 from project import embedded
-from tests.environment import CLONE
 from tests.prints import print_of
 
 ME = Requester(name="on-call", origin=Run.Origin.COMMAND)
 TARGET = DEFAULT_DB_ALIAS
 PUBLIC = "public.memory_chunks"
 SETTLED = {"done", "failed", "interrupted", "refused"}
+IN_PUBLIC = {
+    "rollback": {"nothing"},
+    "undo": {"restored"},
+    "backup": {"nothing", "backed up"},
+    "verify": {"nothing", "verified"},
+}
+IN_QUARANTINE = {"rollback": {"quarantined"}, "undo": {"nothing"}}
+"""What a run of a kind may say has happened, where the table is in public, or in quarantine."""
 PATIENCE_SECONDS = 60.0
 
 
@@ -48,7 +55,26 @@ def until(happens: Callable[[], object], what: str) -> None:
 
 
 def ask_for_rollback(*, emergency: bool = False) -> Run:
-    plan = plan_rollback(TARGET, emergency=emergency)
+    return submitted(plan_rollback(TARGET, emergency=emergency))
+
+
+def ask_for(what: str) -> Run:
+    """A run of any kind, with what it is about: guided, emergency, undo, backup or verify."""
+    if what in ("guided", "emergency"):
+        return ask_for_rollback(emergency=what == "emergency")
+    if what == "undo":
+        call_command("migrate", "memops", "zero", verbosity=0)
+        by_hand = history.notice(TARGET)[-1]
+        return submitted(plan_undo(by_hand))
+    backup = submitted(plan_backup(TARGET))
+    if what == "backup":
+        return backup
+    advance(backup.pk)
+    return submitted(plan_verify(backup.backups.get()))
+
+
+def submitted(plan: Plan) -> Run:
+    """A run of this plan, which nobody has to approve."""
     return submit(plan, requester=ME, reason="it has to survive this", seen_digest=plan.digest)
 
 
@@ -77,15 +103,20 @@ def assert_consistent(run: Run, before: Before) -> None:
         kept = catalogue.quarantined(connection)
         applied = catalogue.migrations(connection, "memops")
     if public is not None:
-        assert (run.outcome, kept) == ("nothing", [])
+        assert kept == []
+        assert run.outcome in IN_PUBLIC[run.kind]
+        assert not QuarantinedTable.objects.filter(state="kept").exists()
         assert (public.rls_enabled, public.rls_forced, len(public.policies)) == (True, True, 1)
         assert applied == ["0001_memory_chunks"]
         assert look() == before
     else:
-        assert (run.outcome, applied) == ("quarantined", [])
+        assert run.outcome in IN_QUARANTINE[run.kind]
+        assert applied == []
         [table] = kept
         assert print_of(f"memops_quarantine.{table.name}") == before.fingerprint
         assert QuarantinedTable.objects.get(state="kept").name == table.name
+    if run.outcome in ("backed up", "verified"):
+        assert {backup.state for backup in Backup.objects.all()} == {"verified"}
     _assert_backups_are_what_their_records_say(before)
     _assert_nothing_is_left()
     checked = checking.whole([])
@@ -111,64 +142,18 @@ def is_quarantined(before: Before) -> bool:
         return not applied and catalogue.relation(connection, "public", "memory_chunks") is None
 
 
-def assert_the_way_back(run: Run, before: Before) -> None:
+def assert_the_way_back(before: Before) -> None:
     """What was not done can be done again, what was done can be undone, and the table is what it was."""
-    if run.outcome != Run.Outcome.QUARANTINED:
-        run = ask_for_rollback(emergency=True)
-        advance(run.pk)
-        run.refresh_from_db()
-        assert (run.state, run.outcome) == ("done", "quarantined"), run.error
-    plan = plan_undo(run)
-    undo = submit(plan, requester=ME, reason="it was a drill", seen_digest=plan.digest)
+    if not QuarantinedTable.objects.filter(state="kept").exists():
+        again = ask_for_rollback(emergency=True)
+        advance(again.pk)
+        again.refresh_from_db()
+        assert (again.state, again.outcome) == ("done", "quarantined"), again.error
+    undo = submitted(plan_undo(QuarantinedTable.objects.get(state="kept").run))
     advance(undo.pk)
     undo.refresh_from_db()
     assert undo.state == "done", undo.error
     assert look() == before
-
-
-def backends() -> list[int]:
-    """The server's processes that work for the console's database, none of them for this process."""
-    connections.close_all()
-    with psycopg.connect(embedded.superuser_url(settings.MEMOPS_HOME)) as server:
-        database = connections.databases[TARGET]["NAME"]
-        found = server.execute("select pid from pg_stat_activity where datname = %s", [database]).fetchall()
-    return [pid for (pid,) in found]
-
-
-def terminate_backend(pid: int) -> bool:
-    with psycopg.connect(embedded.superuser_url(settings.MEMOPS_HOME), autocommit=True) as server:
-        answer = server.execute("select pg_terminate_backend(%s)", [pid]).fetchone()
-    return answer == (True,)
-
-
-def kill_server() -> None:
-    """Every process of the server at once, as when the machine loses power."""
-    connections.close_all()
-    postmaster = psutil.Process(int((embedded.pgdata(settings.MEMOPS_HOME) / "postmaster.pid").read_text().split()[0]))
-    for process in [postmaster, *postmaster.children(recursive=True)]:
-        with suppress(psutil.NoSuchProcess):
-            process.kill()
-    psutil.wait_procs([postmaster], timeout=PATIENCE_SECONDS)
-
-
-def start_server() -> None:
-    """Again, by a process of its own: this one believes that it runs."""
-    start = "import sys; from pathlib import Path; from project import embedded; embedded.start(Path(sys.argv[1]))"
-    subprocess.run([sys.executable, "-c", start, str(settings.MEMOPS_HOME)], cwd=CLONE, check=True)
-    wait_for_server()
-
-
-def wait_for_server() -> None:
-    connections.close_all()
-    until(_server_answers, "the server is back")
-
-
-def _server_answers() -> bool:
-    try:
-        psycopg.connect(embedded.superuser_url(settings.MEMOPS_HOME)).close()
-    except psycopg.OperationalError:
-        return False
-    return True
 
 
 def _catalogue() -> dict[str, object]:

@@ -74,7 +74,7 @@ def test_a_killed_process_of_the_queue_leaves_a_run_that_can_be_settled(
             child.wait()
         assert [one for one in everybody if one.is_running() and one.status() != psutil.STATUS_ZOMBIE] == []
         ground.assert_consistent(run, before)
-        ground.assert_the_way_back(run, before)
+        ground.assert_the_way_back(before)
 
 
 def is_lost(run: Run) -> bool:
