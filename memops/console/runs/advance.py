@@ -8,6 +8,7 @@ from typing import Any
 
 import structlog
 from django.core.serializers.json import DjangoJSONEncoder
+from django.db import InterfaceError, OperationalError
 from django.db.models.functions import Now
 
 from memops.console.audit import SYSTEM, anchors, configuration, record, record_or_log
@@ -16,6 +17,7 @@ from memops.console.interruption import forget_connection, once_more
 from memops.console.models import Run, Step
 from memops.console.pg import trail
 from memops.console.runs import checklists, claim, history, policy, settle
+from memops.console.runs.claim import Claim
 from memops.console.runs.kinds import steps_of
 from memops.console.runs.log import RecordedLog
 from memops.console.runs.plan import still_holds
@@ -38,36 +40,51 @@ def advance(run_id: int) -> Run | None:
         run = claimed.run
         journal.info("claimed", run=run.pk, kind=run.kind, target=run.target_id)
         try:
-            configuration.notice()
-            anchors.demand_unbroken()
-            record("run.claimed", actor=SYSTEM, run=run, worker=run.worker)
-            with claim.target_held(claimed) as held:
-                history.notice(run.target_id)
-                policy.demand_kept(run)
-                still_holds(run)
-                for kind in steps_of(run.kind, emergency=run.emergency):
-                    held.confirm()
-                    _take(run, kind)
-                held.confirm()
-        except Exception as error:
-            forget_connection()  # What has ended the work may have ended the console's session as well.
-            if isinstance(error, ClaimLost) or not claimed.own.is_held():
-                journal.error("claim lost", run=run.pk, error=str(error) or type(error).__name__)
-                return run
-            _end_badly(run, error)
-        except BaseException:
+            _see_through(claimed)
+        except (OperationalError, InterfaceError) as gone:
+            # Nobody can write down how it ended now; whoever reconciles reads it from the target.
             forget_connection()
-            # Between two steps, one may still be said to run.
-            for step in run.steps.filter(state=Step.State.RUNNING):
-                _close(step, Step.State.INTERRUPTED, error=INTERRUPTED)
-            _end(run, Run.State.INTERRUPTED, INTERRUPTED)
-            _closing(run)
-            raise
-        else:
-            _end(run, Run.State.DONE, "")
-        _closing(run)
-    journal.info("ended", run=run.pk, state=run.state, outcome=run.outcome)
+            journal.error("the console's database is away", run=run.pk, error=type(gone).__name__)
     return run
+
+
+def _see_through(claimed: Claim) -> None:
+    """Do the work, and write down how it ended."""
+    run = claimed.run
+    try:
+        _work(claimed)
+    except Exception as error:
+        forget_connection()  # What has ended the work may have ended the console's session as well.
+        if isinstance(error, ClaimLost) or not claimed.own.is_held():
+            journal.error("claim lost", run=run.pk, error=str(error) or type(error).__name__)
+            return
+        _end_badly(run, error)
+    except BaseException:
+        forget_connection()
+        # Between two steps, one may still be said to run.
+        for step in run.steps.filter(state=Step.State.RUNNING):
+            _close(step, Step.State.INTERRUPTED, error=INTERRUPTED)
+        _end(run, Run.State.INTERRUPTED, INTERRUPTED)
+        _closing(run)
+        raise
+    else:
+        once_more(lambda: _end(run, Run.State.DONE, ""))
+    _closing(run)
+
+
+def _work(claimed: Claim) -> None:
+    run = claimed.run
+    configuration.notice()
+    anchors.demand_unbroken()
+    record("run.claimed", actor=SYSTEM, run=run, worker=run.worker)
+    with claim.target_held(claimed) as held:
+        history.notice(run.target_id)
+        policy.demand_kept(run)
+        still_holds(run)
+        for kind in steps_of(run.kind, emergency=run.emergency):
+            held.confirm()
+            _take(run, kind)
+        held.confirm()
 
 
 def _end_badly(run: Run, error: Exception) -> None:
@@ -89,6 +106,7 @@ def _closing(run: Run) -> None:
     checklists.tick(run)
     record_or_log("run.ended", actor=SYSTEM, run=run, state=run.state, outcome=run.outcome, error=run.error)
     anchors.anchor_or_log()
+    journal.info("ended", run=run.pk, state=run.state, outcome=run.outcome)
 
 
 def _take(run: Run, kind: StepKind) -> None:
