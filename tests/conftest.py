@@ -17,6 +17,7 @@ from django.db import connections
 from project import embedded
 from tests.databases import (
     alias_of,
+    as_superuser,
     clone_database,
     database_name,
     default_database,
@@ -43,6 +44,11 @@ def embedded_server() -> Path:
     """The server of the tests; gives its home. It stops when the last run that uses it ends."""
     home: Path = django_settings.MEMOPS_HOME
     embedded.start(home)
+    # What is killed here are processes: what they have written stays, though it has not reached the disk. Thousands of
+    # databases are made and dropped.
+    for setting in ("fsync", "full_page_writes"):
+        as_superuser("alter system set {} = off", setting)
+    as_superuser("select pg_reload_conf()")
     drop_left_behind()
     return home
 
