@@ -28,6 +28,8 @@ from urllib.parse import quote
 import psycopg
 from psycopg import sql
 
+from project.private import make_folder
+
 OWNER_ROLE = "memops_owner"
 APP_ROLE = "memops_app"
 DATABASE = "memops"
@@ -37,7 +39,8 @@ MAJOR = 18
 
 # PostgreSQL refuses to run as root; the library's own name for the user that root starts it as.
 SYSTEM_USER = "pgserver"
-SOCKET_NAME = ".s.PGSQL.5432"
+PORT = 5432
+SOCKET_NAME = f".s.PGSQL.{PORT}"
 SOCKET_PATH_BYTES = 107
 
 CONFIGURATION = {
@@ -54,6 +57,8 @@ select (select count(*) from pg_catalog.pg_roles where not rolsuper and rolcanlo
            (rolname = %(owner)s and rolbypassrls and rolcreatedb) or (rolname = %(app)s and not rolbypassrls))) = 2
    and (select count(*) from pg_catalog.pg_database where (datname = %(database)s and datallowconn)
            or (datname = %(scratch)s and datistemplate and not datallowconn)) = 2
+   and exists (select from pg_catalog.pg_auth_members m join pg_catalog.pg_roles r on r.oid = m.member
+           where m.roleid = 'pg_signal_backend'::pg_catalog.regrole and r.rolname = %(owner)s)
    and pg_catalog.shobj_description((select oid from pg_catalog.pg_database where datname = %(database)s),
            'pg_database') = %(ready)s
 """
@@ -69,12 +74,24 @@ class EmbeddedFailed(Exception):
 def start(home: Path) -> None:
     """Have the server of this home run and be complete, and keep it running until this process exits.
 
-    Safe to call again, and from many processes at once. Raises EmbeddedFailed.
+    Safe to call again, and from many processes at once: one that has died meanwhile is started again. Raises
+    EmbeddedFailed.
     """
     home = home.resolve()
     if home in _handles:
-        return
-    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if _answers(home):
+            return
+        _, handle = _handles.pop(home)
+        os.close(handle)
+    try:
+        _start(home)
+    except OSError as error:
+        problem = f"{os.strerror(error.errno or 0)}: {error.filename or home}"
+        raise EmbeddedFailed(f"The embedded PostgreSQL in {home} cannot be started. {problem}") from error
+
+
+def _start(home: Path) -> None:
+    make_folder(home)
     with _alone(home):
         handle = os.open(home / "embedded.handles", os.O_RDWR | os.O_CREAT, 0o600)
         try:
@@ -103,7 +120,7 @@ def stop(home: Path) -> None:
 
 def url(home: Path, *, role: str = OWNER_ROLE, database: str = DATABASE) -> str:
     """The address of a database of this home's server, for Django, psycopg and libpq's tools alike."""
-    return f"postgresql://{role}@/{database}?host={quote(str(socket_dir(home)), safe='')}"
+    return f"postgresql://{role}@/{database}?host={quote(str(socket_dir(home)), safe='')}&port={PORT}"
 
 
 def superuser_url(home: Path, database: str = "postgres") -> str:
@@ -136,9 +153,12 @@ def socket_dir(home: Path) -> Path:
 @contextmanager
 def _alone(home: Path) -> Iterator[None]:
     """One process at a time starts or stops the server of a home."""
-    with open(home / "embedded.lock", "w") as lock:
+    lock = os.open(home / "embedded.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+    finally:
+        os.close(lock)
 
 
 def _release(home: Path) -> None:
@@ -277,6 +297,7 @@ def _bootstrap(home: Path) -> None:
             server.execute(sql.SQL(f"{verb} role {{}} {attributes}").format(sql.Identifier(role)))
         owner = sql.Identifier(OWNER_ROLE)
         server.execute(sql.SQL("grant pg_monitor to {} with inherit true").format(owner))
+        server.execute(sql.SQL("grant pg_signal_backend to {} with inherit true").format(owner))
         server.execute(sql.SQL("grant set on parameter deadlock_timeout to {}").format(owner))
         for database in (DATABASE, SCRATCH_TEMPLATE):
             _make_database(home, server, database)

@@ -14,13 +14,20 @@ import secrets
 import tempfile
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import SplitResult, urlsplit
 
 import dj_database_url
+import psycopg
 from django.core.exceptions import ImproperlyConfigured
 from environs import Env, EnvError
+from psycopg import ProgrammingError
+from psycopg.conninfo import make_conninfo
+
+from memops.console.characters import hidden, is_text, quoted
+from project.private import make_folder
 
 T = TypeVar("T")
 
@@ -29,10 +36,33 @@ APPROVAL_RULE = re.compile(
     r"([^/=,\s]+)/(\*|rollback|undo|backup|verify|deploy)=([0-9])(?::([\w .-]+(?:\+[\w .-]+)*))?(?:@([1-9][0-9]{0,2}))?"
 )
 ROLE = re.compile(r"[a-z_][a-z0-9_]{0,62}")
+NUMBER = re.compile(r"-?[0-9]{1,18}")
 KEY_BYTES = 32
 KNOWN_ANN_INDEXES = ("hnsw", "ivfflat")
 MAX_INDEXABLE_DIMENSION = 2000
-CONNECT_TIMEOUT_SECONDS = 5
+
+CONNECTION = {
+    "connect_timeout": 5,
+    "keepalives": 1,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 4,
+    "tcp_user_timeout": 30_000,
+}
+"""libpq's settings with which a server that has vanished from the network is noticed within half a minute. Left to the
+system that takes two hours, or a quarter of one while something is on its way. What a URL says counts instead."""
+
+LIBPQ = {
+    option.envvar.decode(): option.keyword.decode()
+    for option in psycopg.pq.Conninfo.get_defaults()
+    if option.envvar and option.keyword not in (b"application_name", b"client_encoding", b"connect_timeout")
+}
+LIBPQ["PGDATESTYLE"] = ""  # In any other than ISO no time that the console has kept can be read.
+"""Variables from which libpq takes what a URL leaves out, and memops does not say itself; what a URL calls it."""
+
+FOR_THE_NETWORK = re.compile(r"PGPASS.*|PGSSL.*|PGGSS.*|PGKRBSRVNAME|PGCHANNELBINDING|PGLOADBALANCEHOSTS")
+"""The embedded server asks for no password and listens on a socket alone: these change nothing there."""
+MAX_WORK_MEM_BYTES = (2**31 - 1) * 1024  # PostgreSQL counts kilobytes in an int.
 
 
 class SettingsInvalid(ImproperlyConfigured):
@@ -59,7 +89,11 @@ class Environment:
 
     def read(self, parse: Callable[..., T], variable: str, default: T, *, expected: str) -> T:
         """Read by one of environs' parsers (``env.int``, ...); an empty variable counts as unset."""
-        if not os.environ.get(variable, "").strip():
+        given = os.environ.get(variable, "")
+        if not given.strip():
+            return default
+        if found := hidden(given):
+            self.wrong(variable, f"has characters that do not show: {found}.")
             return default
         try:
             return parse(variable)
@@ -73,18 +107,18 @@ class Environment:
     def boolean(self, variable: str, default: bool = False) -> bool:
         return self.read(self.env.bool, variable, default, expected="true or false")
 
-    def number(self, variable: str, default: int, *, least: int, most: int | None = None) -> int:
-        expected = f"a whole number from {least} to {most}" if most else f"a whole number of at least {least}"
-        value = self.read(self.env.int, variable, default, expected=expected)
-        if value < least or (most is not None and value > most):
-            self.wrong(variable, f"has to be {expected}; it is {value}.")
+    def number(self, variable: str, default: int, *, least: int, most: int) -> int:
+        given = self.text(variable, str(default))
+        if not NUMBER.fullmatch(given) or not least <= int(given) <= most:
+            self.wrong(variable, f"has to be a whole number from {least} to {most}; it is {quoted(given)}.")
             return default
-        return value
+        return int(given)
 
-    def seconds(self, variable: str, default: float) -> float:
-        value = self.read(self.env.float, variable, default, expected="a number of seconds above 0")
-        if not 0 < value < float("inf"):
-            self.wrong(variable, "has to be a number of seconds above 0.")
+    def seconds(self, variable: str, default: float, *, most: timedelta) -> float:
+        expected = f"a number of seconds above 0, at most {most.total_seconds():.0f}"
+        value = self.read(self.env.float, variable, default, expected=expected)
+        if not 0 < value <= most.total_seconds():
+            self.wrong(variable, f"has to be {expected}.")
             return default
         return value
 
@@ -112,7 +146,11 @@ class Environment:
     def folder(self, variable: str, default: Path) -> Path:
         """An absolute path; ``~`` is the user's own folder. Whether it is there is asked when it is used."""
         value = self.text(variable)
-        return Path(value).expanduser().absolute() if value else default
+        try:
+            return Path(value).expanduser().absolute() if value else default
+        except RuntimeError:
+            self.wrong(variable, "begins with ~ and the name of nobody on this machine.")
+            return default
 
     def demand(self, variable: str, purpose: str) -> None:
         if not os.environ.get(variable, "").strip():
@@ -175,6 +213,7 @@ class Environment:
         try:
             parts = urlsplit(value)
             usable = bool(parts.hostname) and (parts.scheme == "https" or _is_own_machine(parts))
+            usable = usable and value.isascii() and value.isprintable() and " " not in value and parts.port != 0
         except ValueError:
             usable = False
         if value and not usable:
@@ -200,8 +239,17 @@ class Environment:
         for setting in ("host", "port", "user", "password"):
             if setting in options:
                 entry[setting.upper()] = str(options.pop(setting))
-        options.setdefault("connect_timeout", CONNECT_TIMEOUT_SECONDS)
+        for setting, value in CONNECTION.items():
+            options.setdefault(setting, value)
         options.setdefault("application_name", "memops")
+        try:
+            make_conninfo(**options)
+        except ProgrammingError:
+            self.wrong(variable, "has an option after its ? that PostgreSQL does not know.")
+            return None
+        if not all(is_text(str(part)) for part in (*entry.values(), *options.values())):
+            self.wrong(variable, problem)
+            return None
         return {**entry, "ENGINE": "django.db.backends.postgresql"}
 
     def targets(self, default_url: str) -> dict[str, dict[str, Any]]:
@@ -233,6 +281,31 @@ class Environment:
                 databases[alias] = database
         return databases
 
+    def libpq_variables(self, databases: dict[str, dict[str, Any]], *, embedded: bool) -> None:
+        """Every session goes where its URL says. What a URL leaves out, some variables would say, but not to pg_dump,
+        which is started without them: it could read another database than the one that was looked at."""
+        for variable, option in LIBPQ.items():
+            led_astray = [
+                name
+                for name, database in databases.items()
+                if variable in os.environ
+                and database
+                and option not in _said_of(database)
+                and not (embedded and name == "default" and FOR_THE_NETWORK.fullmatch(variable))
+            ]
+            if led_astray:
+                self.wrong(
+                    variable,
+                    f"is set, and would change how memops connects to {', '.join(led_astray)}: unset it"
+                    + (f", or put {option}= into the URL." if option else "."),
+                )
+
+
+def _said_of(database: dict[str, Any]) -> set[str]:
+    """The options of libpq that an entry of DATABASES gives."""
+    named = {"NAME": "dbname", "HOST": "host", "PORT": "port", "USER": "user", "PASSWORD": "password"}
+    return {option for key, option in named.items() if database.get(key)} | set(database["OPTIONS"])
+
 
 def _is_own_machine(parts: SplitResult) -> bool:
     return parts.scheme == "http" and parts.hostname in ("localhost", "127.0.0.1", "::1")
@@ -251,17 +324,18 @@ def decoded_key(text: str) -> bytes | None:
 def kept_secret(file: Path, make: Callable[[], str]) -> str:
     """The secret in a file, made on first use with mode 0600; of processes that start at once, all get the same one."""
     try:
-        return file.read_text().strip()
+        return file.read_text(errors="replace").strip()
     except FileNotFoundError:
         pass
-    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", dir=file.parent, prefix=f".{file.name}-") as fresh:  # has mode 0600
+    make_folder(file.parent)
+    with tempfile.NamedTemporaryFile("w", dir=file.parent, prefix=f".{file.name}-") as fresh:
+        os.fchmod(fresh.fileno(), 0o600)
         fresh.write(make() + "\n")
         fresh.flush()
         os.fsync(fresh.fileno())
         with suppress(FileExistsError):
             os.link(fresh.name, file)
-    return file.read_text().strip()
+    return file.read_text(errors="replace").strip()
 
 
 def new_key() -> str:

@@ -10,9 +10,11 @@ from typing import Any
 import structlog
 
 from memops import __version__
+from memops.console.characters import printable
 from project import embedded
 from project.environment import (
     MAX_INDEXABLE_DIMENSION,
+    MAX_WORK_MEM_BYTES,
     ROLE,
     Environment,
     SettingsInvalid,
@@ -48,14 +50,21 @@ if not ROLE.fullmatch(MEMOPS_APP_ROLE):
     environment.wrong("MEMOPS_APP_ROLE", "has to be a role's name of a-z, 0-9 and _, at most 63 characters.")
 
 MEMOPS_LOCK_TIMEOUT = timedelta(milliseconds=environment.number("MEMOPS_LOCK_TIMEOUT_MS", 200, least=1, most=60_000))
-MEMOPS_LOCK_BUDGET = timedelta(seconds=environment.seconds("MEMOPS_LOCK_BUDGET_SECONDS", 60))
+MEMOPS_LOCK_BUDGET = timedelta(seconds=environment.seconds("MEMOPS_LOCK_BUDGET_SECONDS", 60, most=timedelta(days=1)))
 if MEMOPS_LOCK_BUDGET < MEMOPS_LOCK_TIMEOUT:
     environment.wrong("MEMOPS_LOCK_BUDGET_SECONDS", "has to be at least as long as MEMOPS_LOCK_TIMEOUT_MS.")
+MEMOPS_END_IDLE_LEAST = timedelta(
+    seconds=environment.number("MEMOPS_END_IDLE_LEAST_SECONDS", 5, least=1, most=24 * 3600)
+)
+MEMOPS_PATIENCE = timedelta(seconds=30)
+"""How long a server may be silent that was asked something which takes no time."""
 MEMOPS_REHEARSE_EVERY = timedelta(days=environment.number("MEMOPS_REHEARSE_EVERY_DAYS", 90, least=1, most=3650))
 MEMOPS_NOTIFY_WEBHOOK = environment.web_address("MEMOPS_NOTIFY_WEBHOOK")
 MEMOPS_ANCHORS = environment.folder("MEMOPS_ANCHORS", MEMOPS_HOME / "anchors.jsonl")
 MEMOPS_ANCHOR_WEBHOOK = environment.web_address("MEMOPS_ANCHOR_WEBHOOK")
-MEMOPS_MAINTENANCE_WORK_MEM_BYTES = environment.number("MEMOPS_MAINTENANCE_WORK_MEM", 2**30, least=2**20)
+MEMOPS_MAINTENANCE_WORK_MEM_BYTES = environment.number(
+    "MEMOPS_MAINTENANCE_WORK_MEM", 2**30, least=2**20, most=MAX_WORK_MEM_BYTES
+)
 
 # Databases: `default` keeps the console's records; each is a target
 
@@ -77,8 +86,10 @@ MEMOPS_SECOND_FACTOR = environment.choice(
 if DEPLOYMENT and MEMOPS_SECOND_FACTOR == "off":
     environment.wrong("MEMOPS_SECOND_FACTOR", "cannot be off with MEMOPS_MODE=deployment.")
 MEMOPS_SCRATCH_URL = environment.text("MEMOPS_SCRATCH_URL") or None
+_connected = dict(DATABASES)
 if MEMOPS_SCRATCH_URL not in (None, "embedded"):
-    environment.database("MEMOPS_SCRATCH_URL", str(MEMOPS_SCRATCH_URL))
+    _connected["MEMOPS_SCRATCH_URL"] = environment.database("MEMOPS_SCRATCH_URL", str(MEMOPS_SCRATCH_URL)) or {}
+environment.libpq_variables(_connected, embedded=MEMOPS_EMBEDDED)
 for _database in DATABASES.values():
     _database["TEST"] = {"TEMPLATE": embedded.SCRATCH_TEMPLATE}  # It has the extension, which an owner may not create.
 DATABASE_ROUTERS = ["memops.console.routers.TargetRouter"]
@@ -160,6 +171,9 @@ AXES_VERBOSE = False
 OTP_TOTP_ISSUER = "memops"  # What an authenticator shows beside the name.
 OTP_ADMIN_HIDE_SENSITIVE_DATA = True
 
+DATA_UPLOAD_MAX_MEMORY_SIZE = 2**20  # The longest checklist, each of its characters sent as three times four bytes.
+DATA_UPLOAD_MAX_NUMBER_FILES = 0  # No page takes one; Django would keep them in the folder for temporary files.
+
 X_FRAME_OPTIONS = "DENY"
 CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {
@@ -186,14 +200,15 @@ INSTALLED_APPS = [
     "django_otp",
     "django_otp.plugins.otp_static",
     "django_otp.plugins.otp_totp",
-    "django_q",
     "memops.apps.MemopsConfig",
     "memops.console.apps.ConsoleConfig",
+    "django_q",  # After the console, whose qcluster goes before it.
 ]
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "csp.middleware.CSPMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
+    "memops.console.admin.middleware.TextMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -246,11 +261,12 @@ STORAGES = {
 WHITENOISE_USE_FINDERS = True
 WHITENOISE_AUTOREFRESH = False
 
-# The queue rings a bell, once; memops.console.checks refuses what could make it ring twice
+# The queue rings a bell; memops.console.checks refuses what could make it ring while a run is at work
 
 Q_CLUSTER = {
     "name": "memops",
     "orm": "default",
+    "broker_class": "memops.console.runs.doorbell.Doorbell",
     "workers": 2,
     "poll": 0.2,
     "bulk": 1,
@@ -299,7 +315,9 @@ LOGGING = {
                     if DEPLOYMENT
                     # Its own choice of traceback shows local variables, and so what somebody typed as a password.
                     else [
-                        structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
+                        structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback),
+                        # JSON escapes what could rewrite the terminal; this does not.
+                        lambda logger, name, line: printable(line),
                     ]
                 ),
             ],

@@ -1,4 +1,4 @@
 import pytest
 
 # What it asserts is explained as in a test.
-pytest.register_assert_rewrite("tests.faults.ground")
+pytest.register_assert_rewrite("tests.faults.ground", "tests.faults.disturbed")

@@ -54,8 +54,8 @@ def until(happens: Callable[[], object], what: str) -> None:
         time.sleep(0.02)
 
 
-def ask_for_rollback(*, emergency: bool = False) -> Run:
-    return submitted(plan_rollback(TARGET, emergency=emergency))
+def ask_for_rollback(*, emergency: bool = False, target: str = TARGET) -> Run:
+    return submitted(plan_rollback(target, emergency=emergency))
 
 
 def ask_for(what: str) -> Run:
@@ -94,8 +94,9 @@ def settle(run: Run) -> Run:
     return run
 
 
-def assert_consistent(run: Run, before: Before) -> None:
-    """The run says what the database says; no row is lost; nothing is left behind."""
+def assert_consistent(run: Run, before: Before, *, outcome: str | None = None) -> None:
+    """The run says what the database says; no row is lost; nothing is left behind. ``outcome`` is what the run
+    has to say where it leaves the table in its place."""
     assert run.state in SETTLED, f"{run.state}: {run.error}"
     assert not run.steps.filter(state="running").exists()
     with session.connect(TARGET) as connection:
@@ -104,7 +105,7 @@ def assert_consistent(run: Run, before: Before) -> None:
         applied = catalogue.migrations(connection, "memops")
     if public is not None:
         assert kept == []
-        assert run.outcome in IN_PUBLIC[run.kind]
+        assert run.outcome in ({outcome} if outcome else IN_PUBLIC[run.kind])
         assert not QuarantinedTable.objects.filter(state="kept").exists()
         assert (public.rls_enabled, public.rls_forced, len(public.policies)) == (True, True, 1)
         assert applied == ["0001_memory_chunks"]
@@ -116,7 +117,7 @@ def assert_consistent(run: Run, before: Before) -> None:
         assert print_of(f"memops_quarantine.{table.name}") == before.fingerprint
         assert QuarantinedTable.objects.get(state="kept").name == table.name
     if run.outcome in ("backed up", "verified"):
-        assert {backup.state for backup in Backup.objects.all()} == {"verified"}
+        assert (run.subject or run.backups.get()).state == "verified"
     _assert_backups_are_what_their_records_say(before)
     _assert_nothing_is_left()
     checked = checking.whole([])

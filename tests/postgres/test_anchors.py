@@ -11,10 +11,11 @@ from django.db import DEFAULT_DB_ALIAS, connections
 
 from memops.console import audit
 from memops.console.audit import anchors
-from memops.console.errors import ChainBroken
+from memops.console.errors import AnchorUnwritable, ChainBroken
 from memops.console.models import AuditEvent, Run
 from memops.console.runs import advance
 from memops.console.runs.plan import plan_backup, plan_rollback
+from tests.limits import largest_file
 from tests.postgres.test_audit import actions, ask, export, rewrite_from, stand_alone, verified, without_triggers
 from tests.postgres.test_commands import memops
 
@@ -116,6 +117,38 @@ def test_a_torn_last_line_is_what_a_crash_leaves_and_no_reason_to_stop(anchored,
 
     assert anchored.read_text().startswith(whole)
     assert all(json.loads(line) for line in anchored.read_text().splitlines())
+
+
+def test_an_anchor_that_finds_no_room_leaves_the_file_as_it_was(anchored, plan):
+    whole = anchored.read_bytes()
+
+    with largest_file(len(whole) + 50), pytest.raises(AnchorUnwritable, match=r"anchors\.jsonl: .*"):
+        anchors.anchor()
+
+    assert anchored.read_bytes() == whole
+    assert verified()[0] == 0
+
+
+def test_a_first_anchor_that_finds_no_room_is_not_missed_afterwards(console_db, settings, plan):
+    audit.record("tried", actor="ann", target="default")
+    with largest_file(50), pytest.raises(AnchorUnwritable):
+        anchors.anchor()
+
+    assert not AuditEvent.objects.filter(action=anchors.BEGUN).exists()
+    ask(plan)
+    assert memops("audit", "anchor").code == 0
+    assert AuditEvent.objects.filter(action=anchors.BEGUN).count() == 1
+
+
+def test_a_file_that_was_begun_is_not_begun_anew_by_itself(anchored):
+    anchored.unlink()
+
+    ended = memops("audit", "anchor")
+
+    assert ended.code == 1
+    assert "is empty or gone" in ended.err
+    assert "memops audit accept" in ended.err
+    assert not anchored.exists()
 
 
 def test_whoever_accepts_a_break_lets_runs_go_on_and_the_trail_keeps_it(anchored, tamperer, plan):

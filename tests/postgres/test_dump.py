@@ -3,14 +3,12 @@
 import hashlib
 import json
 import os
-import resource
 import shutil
 import signal
 import stat
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from threading import Event, Thread
@@ -34,6 +32,7 @@ from memops.console.errors import (
 from memops.console.pg import catalogue, clients, fingerprint, manifest, session
 from project import embedded
 from tests.databases import alias_of, fresh_database
+from tests.limits import largest_file
 from tests.postgres.conftest import children_of_ours, until
 
 INSERT = (
@@ -68,17 +67,6 @@ def slow_table(owner: psycopg.Connection) -> str:
         " create table public.slow (v public.pair); insert into public.slow values (row(1, 2))"
     )
     return "slow"
-
-
-@contextmanager
-def largest_file(size_bytes: int) -> Iterator[None]:
-    """No file of this process can grow beyond that, as on a disk that is full."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def print_of(alias: str, *, name: str = "memory_chunks"):
@@ -273,6 +261,26 @@ class TestNothingIsLeft:
 
         assert nothing_left(folder)
 
+    def test_when_the_disk_is_full_by_the_time_of_the_manifest(self, target, backup, folder):
+        with largest_file(4500), pytest.raises(BackupDiskFull, match=r"The disk of the backup folder .* is full"):
+            backup(target)
+
+        assert nothing_left(folder)
+        archive = backup(target).path
+        assert archive.stat().st_size < 4500 < manifest.path_of(archive).stat().st_size
+
+    def test_when_another_folder_takes_the_place_of_its_own(self, shared, backup, folder, tmp_path):
+        def replace(done: int, total: int | None) -> None:
+            if not (tmp_path / "aside").exists():
+                folder.rename(tmp_path / "aside")
+                folder.mkdir()
+
+        with pytest.raises(BackupFolderUnusable, match="another one has taken its place"):
+            backup(shared, progress=replace)
+
+        assert nothing_left(folder)
+        assert nothing_left(tmp_path / "aside")
+
     def test_when_the_folder_vanishes(self, shared, backup, folder):
         with pytest.raises(BackupFolderUnusable, match="No such file"):
             backup(shared, progress=lambda done, total: shutil.rmtree(folder, ignore_errors=True))
@@ -354,6 +362,41 @@ class TestFolder:
             backup(target, folder=tmp_path / "link")
 
         assert not list((tmp_path / "elsewhere").iterdir())
+
+    @pytest.mark.parametrize("mode", [0o777, 0o702, 0o1777], ids=oct)
+    def test_one_that_everybody_may_write_to_is_refused(self, target, backup, folder, mode):
+        folder.mkdir()
+        folder.chmod(mode)
+
+        with pytest.raises(BackupFolderUnusable, match=rf"everybody on this machine may write to it \(mode {mode:o}\)"):
+            backup(target)
+
+        assert nothing_left(folder)
+
+    def test_nothing_is_removed_behind_a_symbolic_link(self, target, backup, tmp_path):
+        (tmp_path / "elsewhere").mkdir()
+        (tmp_path / "elsewhere" / "a download.partial").write_text("of somebody else")
+        (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
+
+        with pytest.raises(BackupFolderUnusable):
+            backup(target, folder=tmp_path / "link")
+
+        assert [path.name for path in (tmp_path / "elsewhere").iterdir()] == ["a download.partial"]
+
+    @pytest.mark.parametrize("umask", [0o000, 0o022, 0o777], ids=oct)
+    def test_one_that_is_made_and_those_above_it_are_ours_alone_whatever_the_umask(
+        self, target, backup, tmp_path, umask
+    ):
+        before = os.umask(umask)
+        try:
+            dumped = backup(target, folder=tmp_path / "a" / "b" / "backups")
+        finally:
+            os.umask(before)
+
+        made = [tmp_path / "a", *(tmp_path / "a").rglob("*")]
+        assert {stat.S_IMODE(path.stat().st_mode) for path in made if path.is_dir()} == {0o700}
+        assert {stat.S_IMODE(path.stat().st_mode) for path in made if path.is_file()} == {0o600}
+        assert manifest.read(dumped.path) == dumped.manifest
 
     def test_what_a_killed_process_left_is_removed_and_what_another_writes_is_not(self, target, backup, folder):
         folder.mkdir()

@@ -10,10 +10,12 @@ from hypothesis import settings as limits
 from hypothesis import strategies as st
 from psycopg.sql import SQL, Identifier
 
-from memops.console.pg import fingerprint, session
+from memops.console.pg import catalogue, fingerprint, session
 from memops.console.pg.fingerprint import HASHES, Fingerprint
+from memops.console.pg.sql import query
 from project import embedded
 from tests.databases import fresh_database
+from tests.limits import limit_server
 
 ODD = """
     insert into {} (id, user_hash, doc_id, source, chunk_index, text_plain, text_cipher, embedding, tags, expires_at)
@@ -118,6 +120,19 @@ def made(connection: psycopg.Connection, columns: str, *rows: str, table: str = 
         for row in rows:
             connection.execute(f"insert into public.{table} values ({row})")
         return of(connection, table)
+
+
+def test_a_server_whose_shared_memory_is_full_counts_and_computes_in_one_process(filled):
+    """Worker processes share files in /dev/shm; this session can make none."""
+    with session.connect(filled) as connection:
+        expected = of(connection)
+        limit_server(connection.info.backend_pid, 8192)
+        connection.execute(query("fingerprint", "configure"))
+        with pytest.raises(psycopg.errors.OutOfMemory, match="shared memory"):
+            connection.execute("select count(*) from public.memory_chunks")
+
+        assert catalogue.exact_rows(connection, "public", "memory_chunks") == 700
+        assert of(connection) == expected
 
 
 class TestEqual:

@@ -3,6 +3,7 @@
 import os
 import stat
 import subprocess
+import tempfile
 from pathlib import Path
 
 import psycopg
@@ -10,10 +11,11 @@ import pytest
 from django.db import connections
 from psycopg import sql
 
-from memops.console.errors import TargetUnreachable, UnknownTarget
+from memops.console.errors import TargetUnreachable, TemporaryFolderUnusable, UnknownTarget
 from memops.console.pg import clients, session
 from project import embedded
 from tests.databases import alias_of
+from tests.limits import largest_file
 from tests.postgres.conftest import PASSWORD, until
 
 SHOWN = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout", "transaction_timeout")
@@ -199,6 +201,26 @@ def test_the_password_file_is_gone_after_an_error_too():
         raise RuntimeError
 
     assert not os.path.lexists(environment["PGPASSFILE"])
+
+
+def test_a_password_that_cannot_be_put_into_a_file_is_told_and_not_quoted(monkeypatch, tmp_path):
+    with (
+        largest_file(5),
+        pytest.raises(TemporaryFolderUnusable, match="File too large"),
+        session.child_environment({"password": "s3cret"}),
+    ):
+        pass
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+
+    with (
+        pytest.raises(TemporaryFolderUnusable, match=r"gone: No such file or directory.*set TMPDIR") as raised,
+        session.child_environment({"password": "s3cret"}),
+    ):
+        pass
+
+    assert "s3cret" not in str(raised.value)
+    with session.child_environment({"user": "somebody"}):  # Where there is no password, there is no need of a file.
+        pass
 
 
 def test_without_a_password_the_users_own_password_file_is_not_used():

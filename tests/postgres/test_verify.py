@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -18,8 +19,15 @@ from django.db import connections
 from psycopg import sql
 
 from memops import demo
-from memops.console.errors import ArchiveDamaged, ManifestUnusable, NoScratch, RestoredDiffers, RestoreFailed
-from memops.console.pg import dump, manifest, restore, scratch, session
+from memops.console.errors import (
+    ArchiveDamaged,
+    BackupOpenToOthers,
+    ManifestUnusable,
+    NoScratch,
+    RestoredDiffers,
+    RestoreFailed,
+)
+from memops.console.pg import clients, dump, manifest, restore, scratch, session
 from memops.console.pg.dump import Dumped
 from memops.console.pg.manifest import Manifest
 from memops.sql import index_ivfflat
@@ -45,6 +53,19 @@ def prove(alias: str, path: Path, described: Manifest | None = None, progress=ig
         scratch_place=scratch.place(alias),
         progress=progress,
     )
+
+
+OPENED = {
+    (lambda path: path.chmod(0o602)): r"others may write it \(mode 602\)",
+    (lambda path: path.chmod(0o660)): r"others may write it \(mode 660\)",
+}
+if os.geteuid() == 0:  # Nobody else can give a file away.
+    OPENED[lambda path: os.chown(path, 65534, 65534)] = r"it belongs to another account \(uid 65534\)"
+
+
+def query(alias: str, statement: str) -> list[tuple]:
+    with session.connect(alias) as connection:
+        return connection.execute(statement).fetchall()
 
 
 def scratch_databases(url: str) -> set[str]:
@@ -235,6 +256,24 @@ class TestDamaged:
         with pytest.raises(ArchiveDamaged, match="No such file"):
             prove(small, backup.path, backup.manifest)
 
+    def test_by_a_disk_that_does_not_give_it_back(self, small, backup):
+        """The memory of a process reads as a file with an error on its first block."""
+        with pytest.raises(ArchiveDamaged, match=r"it cannot be read \(Input/output error\)"):
+            prove(small, Path(f"/proc/{os.getpid()}/mem"), replace(backup.manifest, size_bytes=0))
+
+    def test_by_a_link_in_the_place_of_its_folder(self, small, backup, tmp_path):
+        (tmp_path / "link").symlink_to(backup.path.parent)
+
+        with pytest.raises(ArchiveDamaged, match="its folder is a symbolic link"):
+            prove(small, tmp_path / "link" / backup.path.name, backup.manifest)
+
+    @pytest.mark.parametrize(("change", "told"), OPENED.items(), ids=str)
+    def test_by_being_open_to_others_is_not_even_opened(self, small, backup, change, told):
+        change(backup.path)
+
+        with pytest.raises(BackupOpenToOthers, match=told):
+            prove(small, backup.path, backup.manifest)
+
     @pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: path.symlink_to("/etc/hostname")])
     def test_by_being_something_else(self, small, backup, make):
         backup.path.unlink()
@@ -316,6 +355,27 @@ class TestForged:
                     raw_bytes=backup.raw_bytes,
                 ),
             )
+
+    @pytest.mark.parametrize("seen", ["nothing", "a tenant"])
+    def test_with_a_dump_that_row_level_security_has_cut(self, small, backup, forge, seen):
+        """What pg_dump gives to a role for which it holds, if it is told to be content with that."""
+        tenants = query(small, "select user_hash, count(*) from public.memory_chunks group by 1 order by 1")
+        options, rows = ("", 0) if seen == "nothing" else (f"-c app.user_hash={tenants[0][0]}", tenants[0][1])
+        program = clients.find("pg_dump", server_version=180000).path
+        name = connections[small].settings_dict["NAME"]
+        with (
+            alias_of("app", NAME=name, USER=embedded.APP_ROLE) as alias,
+            session.child_environment(session.libpq_params(alias), PGOPTIONS=options) as environment,
+        ):
+            raw = subprocess.run(
+                [program, "-Fc", "-Z0", "--enable-row-security", "--table=public.memory_chunks"],
+                env=environment,
+                capture_output=True,
+                check=True,
+            ).stdout
+
+        with pytest.raises(RestoredDiffers, match=f"it has {rows} rows .* dumped were 60"):
+            prove(small, backup.path, forge(zstandard.compress(raw), raw_bytes=len(raw)))
 
     @pytest.mark.parametrize(
         ("part", "name", "told"),

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from memops.console.errors import ManifestUnusable
+from memops.console.errors import BackupOpenToOthers, ManifestUnusable
 from memops.console.pg import manifest
 from memops.console.pg.manifest import Manifest
 
@@ -135,6 +135,22 @@ def test_a_link_is_not_followed(archive, tmp_path):
     path.symlink_to(tmp_path / "elsewhere")
 
     with pytest.raises(ManifestUnusable, match="symbolic link"):
+        manifest.read(archive)
+
+
+def test_a_link_in_the_place_of_its_folder_is_not_followed(archive, tmp_path):
+    link = tmp_path / "link"
+    link.symlink_to(archive.parent)
+
+    with pytest.raises(ManifestUnusable, match="lies in a folder that is a symbolic link"):
+        manifest.read(link / archive.name)
+
+
+@pytest.mark.parametrize("mode", [0o620, 0o602, 0o666], ids=oct)
+def test_one_that_others_may_write_is_not_opened(archive, mode):
+    manifest.path_of(archive).chmod(mode)
+
+    with pytest.raises(BackupOpenToOthers, match=rf"one\.json was not opened: others may write it \(mode {mode:o}\)"):
         manifest.read(archive)
 
 

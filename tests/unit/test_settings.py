@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from project.environment import SettingsInvalid, decoded_key, kept_secret
+from project.environment import CONNECTION, SettingsInvalid, decoded_key, kept_secret
 
 CLONE = Path(__file__).resolve().parent.parent.parent
 KEY, OTHER_KEY = (base64.b64encode(bytes([number]) * 32).decode() for number in (1, 2))
@@ -109,10 +109,24 @@ def test_targets_come_from_their_own_variables_and_from_the_list(settings_of):
     assert settings["MEMOPS_TARGETS"] == ["default", "production", "shard_1", "shard_2"]
     default, production = settings["DATABASES"]["default"], settings["DATABASES"]["production"]
     assert (default["HOST"], default["PORT"], default["PASSWORD"]) == ("one.example.org", 6432, "p@ss")
-    assert default["OPTIONS"] == {"sslmode": "require", "connect_timeout": 5, "application_name": "memops"}
+    assert default["OPTIONS"] == {**CONNECTION, "sslmode": "require", "application_name": "memops"}
     assert (production["HOST"], production["NAME"]) == ("/run/postgresql", "memories")
     assert settings["DATABASES"]["shard_2"]["NAME"] == "b"
     assert {database["ENGINE"] for database in settings["DATABASES"].values()} == {"django.db.backends.postgresql"}
+
+
+def test_a_server_that_vanishes_is_noticed_within_half_a_minute_unless_the_url_says_otherwise(settings_of):
+    settings = settings_of(
+        DATABASE_URL="postgresql://owner@one.example.org/memops",
+        STAGING_DATABASE_URL="postgresql://owner@two.example.org/memops?keepalives_idle=300&tcp_user_timeout=0",
+    )
+
+    options = settings["DATABASES"]["default"]["OPTIONS"]
+    silence = options["keepalives_idle"] + options["keepalives_interval"] * options["keepalives_count"]
+    assert (options["keepalives"], silence, options["tcp_user_timeout"]) == (1, 30, 30_000)
+    options = settings["DATABASES"]["staging"]["OPTIONS"]
+    assert (options["keepalives_idle"], options["tcp_user_timeout"]) == (300, 0)
+    assert options["keepalives_count"] == CONNECTION["keepalives_count"]
 
 
 def test_an_empty_list_of_ann_indexes_means_none(settings_of):
@@ -326,6 +340,48 @@ def test_a_kept_secret_is_made_once(home):
 
     assert (first, second) == ("first", "first")
     assert [path.name for path in home.iterdir()] == ["secret"]
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o777], ids=oct)
+def test_a_kept_secret_is_ours_alone_whatever_the_umask(home, umask):
+    before = os.umask(umask)
+    try:
+        kept_secret(home / "more" / "secret", lambda: "secret")
+    finally:
+        os.umask(before)
+
+    modes = [stat.S_IMODE(path.stat().st_mode) for path in (home, home / "more", home / "more" / "secret")]
+    assert modes == [0o700, 0o700, 0o600]
+
+
+def test_variables_of_libpq_that_would_lead_sessions_elsewhere_are_refused_without_their_values(refused):
+    told = refused(
+        DATABASE_URL="postgresql://owner:secret@one.example.org:5432/memops",
+        PRODUCTION_DATABASE_URL="postgresql:///memories",
+        PGHOST="planted", PGPORT="planted", PGOPTIONS="-c role=planted", PGSSLMODE="disable", PGDATESTYLE="planted",
+        PGUSER="planted", PGPASSWORD="planted", PGSERVICE="planted", PGHOSTADDR="planted", PGDATABASE="planted",
+    )  # fmt: skip
+
+    assert {line.split()[0]: line.partition("connects to ")[2].partition(":")[0] for line in told} == {
+        "PGHOST": "production", "PGPORT": "production", "PGUSER": "production", "PGPASSWORD": "production",
+        "PGOPTIONS": "default, production", "PGSSLMODE": "default, production", "PGDATESTYLE": "default, production",
+        "PGSERVICE": "default, production", "PGHOSTADDR": "default, production",
+    }  # fmt: skip
+    assert not any("planted" in line for line in told)
+
+
+def test_variables_that_change_nothing_for_the_embedded_server_are_let_be(settings_of):
+    settings_of(
+        PGHOST="/nowhere", PGPORT="1", PGUSER="nobody", PGDATABASE="x", PGPASSWORD="x", PGPASSFILE="/x",
+        PGSSLMODE="require", PGDATA="/x", PGTZ="Asia/Tokyo",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("variable", ["PGOPTIONS", "PGHOSTADDR", "PGSERVICE", "PGDATESTYLE"])
+def test_what_would_hide_the_embedded_server_is_refused(refused, variable):
+    [told] = refused(**{variable: "planted"})
+
+    assert told.startswith(f"{variable} is set, and would change how memops connects to default: unset it")
 
 
 def test_the_message_names_every_problem():

@@ -1,6 +1,7 @@
 """The embedded server: complete after one start, the same for everybody, gone when nobody uses it any more."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -24,6 +25,16 @@ home = Path(sys.argv[1])
 embedded.start(home)
 print(embedded.url(home), flush=True)
 sys.stdin.read()
+"""
+
+HOLD_TWICE = """
+import sys
+from pathlib import Path
+from project import embedded
+for _ in range(2):
+    embedded.start(Path(sys.argv[1]))
+    print("runs", flush=True)
+    sys.stdin.readline()
 """
 
 ROLES = """
@@ -78,8 +89,9 @@ def test_roles_are_what_the_design_says(held):
     ]
     assert ask(
         embedded.url(held),
-        "select pg_has_role('pg_monitor', 'usage'), has_parameter_privilege('deadlock_timeout', 'set')",
-    ) == [(True, True)]
+        "select pg_has_role('pg_monitor', 'usage'), has_parameter_privilege('deadlock_timeout', 'set'),"
+        " pg_has_role('pg_signal_backend', 'usage')",
+    ) == [(True, True, True)]
     assert ask(
         embedded.url(held, role="memops_app"),
         "select pg_has_role('pg_monitor', 'member'), has_schema_privilege('public', 'create'),"
@@ -193,6 +205,34 @@ def test_a_crashed_server_is_started_again(held):
 
         assert answers(held)
         second.stdin.close()
+
+
+@pytest.mark.parametrize("lost", ["server", "server and folder"])
+def test_one_that_died_is_started_again_by_the_process_that_had_started_it(home, lost):
+    arguments = [sys.executable, "-c", HOLD_TWICE, str(home)]
+    with subprocess.Popen(arguments, cwd=CLONE, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "runs\n"
+        os.kill(int((embedded.pgdata(home) / "postmaster.pid").read_text().split()[0]), signal.SIGKILL)
+        deadline = time.monotonic() + 10
+        while answers(home) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        if lost == "server and folder":
+            shutil.rmtree(home)
+
+        process.stdin.write("again\n")
+        process.stdin.flush()
+
+        assert process.stdout.readline() == "runs\n"
+        assert answers(home)
+        process.stdin.close()
+    assert not answers(home)
+
+
+def test_a_home_that_cannot_be_is_told(tmp_path):
+    (tmp_path / "file").touch()
+
+    with pytest.raises(embedded.EmbeddedFailed, match=r"cannot be started\. Not a directory: .*/file"):
+        embedded.start(tmp_path / "file" / "home")
 
 
 def test_an_initdb_that_was_interrupted_is_done_again(home):

@@ -10,6 +10,7 @@ import errno
 import fcntl
 import json
 import os
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,8 +24,9 @@ from django.conf import settings
 from memops.console import webhook
 from memops.console.audit import record, record_or_log
 from memops.console.audit.verify_export import Anchor, Unreadable, anchors_of, signed_form
-from memops.console.errors import AnchorUnwritable, AuditUnwritable, ChainBroken, TargetUnreachable
+from memops.console.errors import AnchorsGone, AnchorUnwritable, AuditUnwritable, ChainBroken, TargetUnreachable
 from memops.console.pg import trail
+from project.private import make_folder
 
 BEGUN = "audit.anchors_begun"
 ACCEPTED = "audit.accepted"
@@ -57,25 +59,26 @@ def public_key() -> str:
     return base64.b64encode(_key().public_key().public_bytes_raw()).decode()
 
 
-def anchor() -> dict[str, Any] | None:
-    """Add the head of now to the file of anchors. Raises AnchorUnwritable, AuditUnwritable; None where no event is."""
+def anchor(*, anew: bool = False) -> dict[str, Any] | None:
+    """Add the head of now to the file of anchors; None where no event is. Raises AnchorUnwritable, AuditUnwritable,
+    and AnchorsGone: a file that was begun is begun again only where that is asked for (``anew``)."""
     file: Path = settings.MEMOPS_ANCHORS
     try:
-        begins = not _last_line(file) or not trail.last_of(BEGUN)
+        is_there, was_begun = bool(_last_line(file)), bool(trail.last_of(BEGUN))
+        if was_begun and not is_there and not anew:
+            raise AnchorsGone(file=file)
+        if not is_there and (first := signed_head()) is not None:
+            # Before it is said that there is one: where it cannot be written, nobody will miss it.
+            _append(file, json.dumps(first))
+        if not is_there or not was_begun:
+            record(BEGUN, key=public_key())
         head = signed_head()
+        if head is not None:
+            _append(file, json.dumps(head))
     except (TargetUnreachable, psycopg.Error) as error:
         raise AuditUnwritable(problem=type(error).__name__) from error
     except OSError as error:
         raise AnchorUnwritable(file=file, problem=os.strerror(error.errno or 0)) from error
-    if head is None:
-        return None
-    try:
-        _append(file, json.dumps(head))
-    except OSError as error:
-        raise AnchorUnwritable(file=file, problem=os.strerror(error.errno or 0)) from error
-    if begins:
-        # Not before: whoever is killed in between would leave a trail that misses a file which never was.
-        record(BEGUN, key=public_key())
     return head
 
 
@@ -83,7 +86,7 @@ def anchor_or_log() -> None:
     """At a closing, which cannot be held back: the next run is measured against an older anchor then."""
     try:
         anchor()
-    except (AnchorUnwritable, AuditUnwritable) as error:
+    except (AnchorsGone, AnchorUnwritable, AuditUnwritable) as error:
         journal.error("no anchor written", error=str(error))
         record_or_log("audit.anchor_failed", problem=type(error).__name__)
 
@@ -146,7 +149,7 @@ def accept(*, reason: str, actor: str) -> str:
             file.rename(file.with_name(f"{file.name}.until-{datetime.now(UTC):%Y%m%dT%H%M%S%f}"))
     except OSError as error:
         raise AnchorUnwritable(file=file, problem=os.strerror(error.errno or 0)) from error
-    anchor()
+    anchor(anew=True)
     return problem
 
 
@@ -176,19 +179,28 @@ def _key() -> Ed25519PrivateKey:
 
 
 def _append(file: Path, line: str) -> None:
-    """One line, on the disk when this returns. What a crash has left half-written is taken away first."""
-    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    """One line, on the disk when this returns, or nothing. What a crash has left half-written is taken away first."""
+    make_folder(file.parent)
     descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     with os.fdopen(descriptor, "rb+", buffering=0) as kept_file:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
-        size = os.fstat(descriptor).st_size
+        found = os.fstat(descriptor)
+        if found.st_uid == os.geteuid() and found.st_mode & 0o600 != 0o600:
+            os.fchmod(descriptor, 0o600)  # Some umasks take the owner's own rights away.
+        size = found.st_size
         begin = max(0, size - LONGEST_LINE_BYTES)
         torn = len(os.pread(descriptor, LONGEST_LINE_BYTES, begin).rpartition(b"\n")[2])
-        kept_file.truncate(size - torn)
+        if torn:
+            kept_file.truncate(size - torn)
         data = f"{line}\n".encode()
-        if kept_file.write(data) != len(data):
-            raise OSError(errno.ENOSPC, "short write")
-        os.fsync(descriptor)
+        try:
+            if kept_file.write(data) != len(data):
+                raise OSError(errno.ENOSPC, "short write")
+            os.fsync(descriptor)
+        except OSError:
+            with suppress(OSError):
+                kept_file.truncate(size - torn)
+            raise
 
 
 def _last_line(file: Path) -> str:

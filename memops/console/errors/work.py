@@ -27,11 +27,11 @@ class TargetHeld(Refused):
 
 
 class ReasonMissing(Refused):
-    """A run needs a reason: it is kept in the history. Nothing was changed."""
+    """A run needs a {what}: it is kept in the history. Nothing was changed."""
 
 
 class ReasonUnreadable(Refused):
-    """The reason {problem}. Nothing was changed."""
+    """The {what} {problem}. Nothing was changed."""
 
 
 class NonceUsed(Refused):
@@ -43,8 +43,9 @@ class NotCancellable(Refused):
 
 
 class ClaimLost(Failed):
-    """Run {run} on the target "{target}" lost its lock, held in the database "{where}": the session was ended. This
-    process stopped working on it at once. manage.py memops reconcile settles it."""
+    """Run {run} on the target "{target}" lost its lock, held in the database "{where}": the session was ended, or the
+    alias leads to another server now. This process stopped working on it at once. manage.py memops reconcile settles
+    it."""
 
 
 class StepCrashed(Failed):
@@ -73,12 +74,23 @@ class NotAtomic(Refused):
     Nothing was changed."""
 
 
+class EndIdleInvalid(UsageError):
+    """Idle transactions can be ended after a whole number of seconds from {least} to {most}, no other. Nothing was
+    started. {least} is the setting MEMOPS_END_IDLE_LEAST_SECONDS."""
+
+
 # Changing the table
 
 
 class LockBudgetSpent(Refused):
     """Other sessions held memory_chunks on the target "{target}" for {waited}, over {tries} tries. Nothing was changed.
-    In the way: {blockers}. Try again when they have ended."""
+    In the way: {blockers}. {advice}"""
+
+
+class TakenMeanwhile(Refused):
+    """While run {run} waited for memory_chunks on the target "{target}", somebody else took the table away or changed
+    its migration history, by hand or from another console. This run changed nothing. The history shows what was done,
+    and can undo it."""
 
 
 class ConnectionLost(Failed):
@@ -140,8 +152,8 @@ class BackupUnderRowSecurity(Refused):
 
 
 class BackupFolderUnusable(Refused):
-    """The backup folder {folder} cannot be used: {problem}. No file is left. Mend it, or set MEMOPS_BACKUP_DIR to
-    another folder."""
+    """The backup folder {folder} cannot be used: {problem}. No backup was made; what was begun of one is removed, at
+    the latest by the next. Mend the folder, or set MEMOPS_BACKUP_DIR to another."""
 
 
 class BackupNameTaken(Refused):
@@ -163,6 +175,16 @@ class NoScratch(Refused):
     changed."""
 
 
+class TemporaryFolderUnusable(Failed):
+    """memops cannot write the password, which pg_dump and pg_restore read from a file, into the folder for temporary
+    files {folder}: {problem}. Neither was started. Make room there, or set TMPDIR to another folder."""
+
+
+class BackupOpenToOthers(Refused):
+    """The file {file} was not opened: {problem}, so it may be something else as soon as it is proved. It counts as not
+    verified; nothing was changed. Find out who did that, make it yours alone (chown, chmod 600), and verify it then."""
+
+
 class ManifestUnusable(Refused):
     """The manifest {manifest} {problem}. Its archive was not opened, since only the manifest says what has to be in
     it."""
@@ -175,6 +197,12 @@ class ArchiveDamaged(Failed):
 class RestoreFailed(Failed):
     """The archive {archive} does not restore into {place} ({ended}): {said}. It counts as not verified; the target's
     table was not touched, and the scratch database is gone."""
+
+
+class ScratchDiskFull(Failed):
+    """There is no room to restore the archive {archive} into {place}: {said}. Nothing is known to be wrong with it, but
+    it counts as not verified; the target's table was not touched, and the scratch database is gone. Make room on that
+    server's disk, or set MEMOPS_SCRATCH_URL to another server."""
 
 
 class RestoredDiffers(Failed):
@@ -201,6 +229,12 @@ class AnchorUnwritable(Failed):
     give the account of memops the right to write there, or set MEMOPS_ANCHORS to another file."""
 
 
+class AnchorsGone(Failed):
+    """The file of anchors {file} was begun, and is empty or gone. No other is begun in its place: that would hide it.
+    No run is started until somebody has looked: manage.py memops audit verify. To go on then, which the trail will say
+    for ever: manage.py memops audit accept --reason TEXT."""
+
+
 class AnchorUnreadable(UsageError):
     """The anchor {file} cannot be used: {problem}. Give a file of anchors, a backup's manifest, or an export of this
     trail."""
@@ -215,11 +249,20 @@ class WebhookFailed(Failed):
     server behind it, then try again."""
 
 
+class ExportNotBegun(UsageError):
+    """The export cannot be written to {file}: {problem}. Nothing was written. Name a file that is not there yet, in a
+    folder that is."""
+
+
 class ExportUnwritable(Failed):
     """The export cannot be written to {file}: {problem}. The trail was only read."""
 
 
 # On the command line
+
+
+class ArgumentUnreadable(UsageError):
+    """What was given as {argument} is no text: it is not UTF-8, or holds a NUL. Nothing was changed."""
 
 
 class RecordsMissing(UsageError):
@@ -230,6 +273,11 @@ class RecordsMissing(UsageError):
 class RecordsUnreachable(Failed):
     """The console's own database, "default", is away or refused ({problem}). Nothing more was done. If a run was at
     work: manage.py memops reconcile, when the database answers again."""
+
+
+class OtherRelease(Refused):
+    """The console's tables are not those of memops {version}: {difference}. Nothing was changed, and nothing is begun;
+    what is queued waits. {remedy}"""
 
 
 class DemoInDeployment(Refused):

@@ -18,6 +18,8 @@ class Backup(models.Model):
         VERIFIED = "verified", "Verified by restore"
         FAILED = "failed", "Failed"
 
+    COMPLETE = (State.WRITTEN, State.VERIFIED)
+
     run = models.ForeignKey("memops_console.Run", on_delete=models.PROTECT, related_name="backups")
     target = models.ForeignKey("memops_console.Target", on_delete=models.PROTECT, related_name="backups")
     state = models.CharField(max_length=16, choices=State.choices, default=State.WRITING)

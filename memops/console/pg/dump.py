@@ -12,21 +12,24 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import psycopg
 import zstandard
+from django.conf import settings
 from psycopg.sql import SQL, Identifier, Literal
 
 import memops
-from memops.console.errors import BackupNameTaken, BackupUnderRowSecurity, DumpFailed, TableGone
+from memops.console.errors import BackupNameTaken, BackupUnderRowSecurity, DumpFailed, TableGone, TargetLost
 from memops.console.pg import catalogue, fingerprint, manifest, session
-from memops.console.pg.archive import FORMATS, QUEUED_LOCK_WAIT, Format, Source, first_error
+from memops.console.pg.archive import DUMPS, FORMATS, QUEUED_LOCK_WAIT, Format, Source, first_error
 from memops.console.pg.beside import TICK, Progress, Teller, beside, ended, result
 from memops.console.pg.fingerprint import Fingerprint
 from memops.console.pg.manifest import Manifest
-from memops.console.pg.newfile import NewFile, new_file, remove_leftovers
+from memops.console.pg.newfile import NewFile, new_file, partial_of, remove_leftovers, remove_unheld
+from memops.console.pg.patience import Watch
 from memops.console.pg.relation import Relation
 from memops.console.pg.sql import query
 
@@ -88,8 +91,8 @@ def dump(
     remove_leftovers(folder)
     with (
         _server_errors_told(alias, f"{schema}.{name}"),
-        session.connect(alias, application_name="memops holds a snapshot") as holder,
-        new_file(folder, stem + form.suffix) as archive,
+        session.connect(alias, application_name="memops holds a snapshot", works_long=True) as holder,
+        new_file(folder, archive_path(folder, stem, format_name=format_name).name) as archive,
         new_file(folder, manifest.path_of(archive.path).name) as beside_it,
     ):
         held = _hold(holder, alias, schema, name)
@@ -129,7 +132,7 @@ def dump(
             target=alias,
             snapshot=held.snapshot,
             started_at=started_at.isoformat(),
-            ended_at=datetime.now(UTC).isoformat(),
+            ended_at=(started_at + timedelta(seconds=time.monotonic() - began)).isoformat(),
             facts=facts,
         )
         beside_it.write(written.as_text().encode())
@@ -146,11 +149,21 @@ def dump(
     )
 
 
-def discard(dumped: Dumped) -> None:
-    """Remove a complete backup again."""
-    for file in (dumped.path, manifest.path_of(dumped.path)):
-        with suppress(OSError):
-            file.unlink()
+def archive_path(folder: Path, stem: str, *, format_name: str = "archive") -> Path:
+    """Where the archive of a dump will be."""
+    return folder / (stem + FORMATS[format_name].suffix)
+
+
+def left_of(archive: Path) -> list[str]:
+    """The files of a backup that are there, complete or not."""
+    complete = (archive, manifest.path_of(archive))
+    return [file.name for path in complete for file in (path, partial_of(path)) if os.path.lexists(file)]
+
+
+def remove(archive: Path) -> list[str]:
+    """Remove the files of a backup, but for one that a living process writes; gives their names."""
+    stem = archive.name.partition(".")[0]
+    return remove_unheld(archive.parent, f"{stem}.*")
 
 
 @contextmanager
@@ -159,9 +172,12 @@ def _server_errors_told(alias: str, table: str) -> Iterator[None]:
         yield
     except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName) as error:
         raise TableGone(target=alias, table=table) from error
+    except TargetLost as error:
+        ended = "its session has ended"
+        raise DumpFailed(target=alias, table=table, ended=ended, said=error.facts["reason"]) from error
     except psycopg.Error as error:
-        said = error.diag.message_primary or "the connection was lost"
-        raise DumpFailed(target=alias, table=table, ended=f"SQLSTATE {error.sqlstate or 'none'}", said=said) from error
+        ended = f"SQLSTATE {error.sqlstate or 'none'}"
+        raise DumpFailed(target=alias, table=table, ended=ended, said=session.lost(error)) from error
 
 
 def _hold(holder: session.Connection, alias: str, schema: str, name: str) -> _Held:
@@ -190,7 +206,7 @@ def _write(
     """Write the archive, and fingerprint the table in the same snapshot meanwhile."""
     table = f"{source.schema}.{source.name}"
     teller = Teller(progress=progress)
-    with session.connect(alias, application_name="memops fingerprints") as counter:
+    with session.connect(alias, application_name="memops fingerprints", works_long=True) as counter:
         algorithm = fingerprint.algorithm_of(counter)
         _limit_lock_wait(counter, QUEUED_LOCK_WAIT)
         counter.execute(query("dump", "begin"))
@@ -201,14 +217,17 @@ def _write(
                 connection, schema=source.schema, name=source.name, algorithm=algorithm, one_process=True
             )
 
+        watch = Watch(patience=settings.MEMOPS_PATIENCE, asks=partial(session.is_at_work, source.params, DUMPS))
         with beside(counter, count) as counting, form.writer(source) as child:
 
             def meanwhile() -> None:
                 if counting.done():
                     counting.result()  # Raises what the fingerprint has raised: without it the archive is worthless.
+                if child.poll() is None:
+                    watch.look()
                 teller.tell()
 
-            raw_bytes, sha256 = _pump(child.stdout, archive, teller, meanwhile)
+            raw_bytes, sha256 = _pump(child.stdout, archive, teller, watch, meanwhile)
             end = ended(child, meanwhile=meanwhile)
             if not end.well:
                 raise DumpFailed(target=alias, table=table, ended=str(end), said=first_error(end.stderr))
@@ -222,7 +241,9 @@ def _limit_lock_wait(connection: session.Connection, limit: timedelta) -> None:
     connection.execute(query("dump", "limit_lock_wait"), {"lock_timeout": milliseconds})
 
 
-def _pump(source: BinaryIO, archive: NewFile, teller: Teller, meanwhile: Callable[[], None]) -> tuple[int, str]:
+def _pump(
+    source: BinaryIO, archive: NewFile, teller: Teller, watch: Watch, meanwhile: Callable[[], None]
+) -> tuple[int, str]:
     """Compress and hash everything that comes; returns the bytes that came and the hash of those that were written."""
     descriptor = source.fileno()
     with suppress(OSError, AttributeError):
@@ -241,6 +262,7 @@ def _pump(source: BinaryIO, archive: NewFile, teller: Teller, meanwhile: Callabl
         if readable.poll(TICK / timedelta(milliseconds=1)):
             if not (chunk := os.read(descriptor, CHUNK_BYTES)):
                 break
+            watch.saw_life()
             raw_bytes += len(chunk)
             write(compressor.compress(chunk))
             teller.done = raw_bytes

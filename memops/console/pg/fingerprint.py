@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Self
 
 import psycopg
+from psycopg.pq import TransactionStatus
 from psycopg.sql import SQL, Composable, Identifier
 
 from memops.console.pg.session import Connection
@@ -70,13 +71,22 @@ def of(connection: Connection, *, schema: str, name: str, algorithm: str, one_pr
     """The fingerprint of a table, in the transaction or snapshot that the session is in.
 
     It changes settings of the session: how values are written, and when parallel workers are used. ``one_process``
-    leaves the server's other cores to others.
+    leaves the server's other cores to others; a server whose /dev/shm is full has no other way.
 
     Raises psycopg errors: UndefinedTable, and InsufficientPrivilege where row-level security would hide rows.
     """
     connection.execute(query("fingerprint", "configure"))
-    if one_process:
-        connection.execute(query("fingerprint", "one_process"))
+    if not one_process:
+        try:
+            return _of(connection, schema, name, algorithm)
+        except (psycopg.errors.DiskFull, psycopg.errors.OutOfMemory):
+            if connection.info.transaction_status != TransactionStatus.IDLE:
+                raise
+    connection.execute(query("fingerprint", "one_process"))
+    return _of(connection, schema, name, algorithm)
+
+
+def _of(connection: Connection, schema: str, name: str, algorithm: str) -> Fingerprint:
     columns = connection.execute(query("fingerprint", "columns"), {"schema": schema, "name": name}).fetchall()
     hashed = SQL(HASHES[algorithm])
     values = [_hashed(hashed, column, send) for column, _, send in columns]

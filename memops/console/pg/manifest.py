@@ -12,7 +12,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from memops.console.errors import ManifestUnusable
+from memops.console.errors import BackupFolderUnusable, ManifestUnusable
+from memops.console.pg import keptfile
 from memops.console.pg.archive import FORMATS
 from memops.console.pg.fingerprint import Fingerprint
 
@@ -70,7 +71,7 @@ def path_of(archive: Path) -> Path:
 
 
 def read(archive: Path) -> Manifest:
-    """Read and check the manifest of an archive. Raises ManifestUnusable."""
+    """Read and check the manifest of an archive. Raises ManifestUnusable, BackupOpenToOthers."""
     path = path_of(archive)
 
     def refuse(problem: str) -> ManifestUnusable:
@@ -113,14 +114,14 @@ def read(archive: Path) -> Manifest:
 
 def _content(path: Path, refuse: Callable[[str], ManifestUnusable]) -> Any:
     try:
-        # Opening a pipe would wait for somebody to write to it.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
-        with os.fdopen(descriptor, encoding="utf-8") as file:
+        with os.fdopen(keptfile.open_(path), encoding="utf-8") as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise refuse("is not a file")
             text = file.read(LARGEST_BYTES + 1)
     except FileNotFoundError:
         raise refuse("is missing") from None
+    except BackupFolderUnusable as error:
+        raise refuse("lies in a folder that is a symbolic link") from error
     except OSError as error:
         problem = (
             "is a symbolic link" if error.errno == errno.ELOOP else f"cannot be read ({os.strerror(error.errno or 0)})"

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import fnmatch
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from memops.console.errors import BackupDiskFull, BackupFolderUnusable, BackupNameTaken
+from memops.console.pg import folder as folders
+from project.private import make_folder
 
 PARTIAL = ".partial"
 NOT_LOCKED_YET_SECONDS = 60
@@ -21,10 +24,13 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 class NewFile:
     """``write``, then ``put_down``, which gives the file its name. Raises BackupDiskFull, BackupFolderUnusable,
-    BackupNameTaken."""
+    BackupNameTaken.
 
-    def __init__(self, descriptor: int, final: Path) -> None:
+    Its folder is held open: whatever takes the folder's place meanwhile, nothing is written there, nor removed."""
+
+    def __init__(self, descriptor: int, final: Path, folder: int) -> None:
         self._descriptor = descriptor
+        self._folder = folder
         self.path = final
         self._has_name = False
 
@@ -36,29 +42,37 @@ class NewFile:
 
     def put_down(self) -> int:
         """On the disk first, then under its name, which is never taken from another file; returns its size in bytes."""
-        partial = _partial(self.path)
+        partial, final = self.path.name + PARTIAL, self.path.name
         with _told(self.path.parent):
             os.fsync(self._descriptor)
             try:
-                os.link(partial, self.path)  # Unlike a rename it fails where the name was taken meanwhile.
+                # Unlike a rename it fails where the name was taken meanwhile.
+                os.link(partial, final, src_dir_fd=self._folder, dst_dir_fd=self._folder)
             except FileExistsError:
-                raise BackupNameTaken(name=self.path.name, problem="is there already") from None
+                raise BackupNameTaken(name=final, problem="is there already") from None
             except OSError as error:
                 if error.errno not in NO_HARD_LINKS:
                     raise
-                _take_name(partial, self.path)
+                self._take_name(partial, final)
             else:
                 self._has_name = True
-                partial.unlink()
+                os.unlink(partial, dir_fd=self._folder)
             self._has_name = True
-            _sync_folder(self.path.parent)
+            os.fsync(self._folder)
+            folders.demand_in_place(self.path.parent, self._folder)
             return os.fstat(self._descriptor).st_size
 
     def discard(self) -> None:
         """Remove whatever is there of it."""
-        for leftover in [_partial(self.path)] + [self.path] * self._has_name:
+        for leftover in [self.path.name + PARTIAL] + [self.path.name] * self._has_name:
             with suppress(OSError):
-                leftover.unlink()
+                os.unlink(leftover, dir_fd=self._folder)
+
+    def _take_name(self, partial: str, final: str) -> None:
+        """For file systems without hard links: the name is looked at just before it is taken."""
+        if _is_there(final, self._folder):
+            raise BackupNameTaken(name=final, problem="is there already")
+        os.rename(partial, final, src_dir_fd=self._folder, dst_dir_fd=self._folder)
 
 
 @contextmanager
@@ -67,22 +81,23 @@ def new_file(folder: Path, name: str) -> Iterator[NewFile]:
 
     Raises BackupFolderUnusable, BackupNameTaken.
     """
-    with _told(folder):
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if folder.is_symlink():
-            raise BackupFolderUnusable(folder=folder, problem="it is a symbolic link")
-        final = folder / name
-        if os.path.lexists(final):
-            raise BackupNameTaken(name=name, problem="is there already")
+    with ExitStack() as stack:
+        with _told(folder):
+            make_folder(folder)
+            place = stack.enter_context(folders.opened(folder))
+            folders.demand_closed(folder, place)
+            if _is_there(name, place):
+                raise BackupNameTaken(name=name, problem="is there already")
+            try:
+                flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+                descriptor = os.open(name + PARTIAL, flags, 0o600, dir_fd=place)
+            except FileExistsError:
+                raise BackupNameTaken(name=name, problem="is being written already") from None
+        stack.callback(os.close, descriptor)
+        file = NewFile(descriptor, folder / name, place)
         try:
-            descriptor = os.open(
-                _partial(final), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
-            )
-        except FileExistsError:
-            raise BackupNameTaken(name=name, problem="is being written already") from None
-    try:
-        file = NewFile(descriptor, final)
-        try:
+            with _told(folder):
+                os.fchmod(descriptor, 0o600)  # Some umasks take the owner's own rights away.
             # As long as this process lives nobody takes it for a leftover.
             with suppress(OSError):
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -90,8 +105,11 @@ def new_file(folder: Path, name: str) -> Iterator[NewFile]:
         except BaseException:
             file.discard()
             raise
-    finally:
-        os.close(descriptor)
+
+
+def partial_of(path: Path) -> Path:
+    """What a file is called until it is complete."""
+    return path.with_name(path.name + PARTIAL)
 
 
 def remove_leftovers(folder: Path) -> list[str]:
@@ -102,42 +120,34 @@ def remove_leftovers(folder: Path) -> list[str]:
 def remove_unheld(folder: Path, pattern: str, *, unless_empty: bool = False) -> list[str]:
     """Remove the files of this pattern that no living process writes, and give their names.
 
-    ``unless_empty``: a new file is empty until it is locked, so an empty one may be somebody's at this moment.
+    ``unless_empty``: a new file is empty until it is locked, so an empty one may be somebody's at this moment. Where
+    the folder is a link, what lies behind it is not ours to remove.
     """
     removed: list[str] = []
-    with suppress(OSError):
-        for file in sorted(folder.glob(pattern)):
+    with suppress(OSError, BackupFolderUnusable), folders.opened(folder) as place:
+        for name in sorted(fnmatch.filter(os.listdir(place), pattern)):
             with suppress(OSError):
-                descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+                flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+                descriptor = os.open(name, flags, dir_fd=place)
                 try:
                     fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     found = os.fstat(descriptor)
                     is_old = time.time() - found.st_mtime > NOT_LOCKED_YET_SECONDS
                     if found.st_size or is_old or not unless_empty:
-                        file.unlink()
-                        removed.append(file.name)
+                        os.unlink(name, dir_fd=place)
+                        removed.append(name)
                 finally:
                     os.close(descriptor)
     return removed
 
 
-def _partial(final: Path) -> Path:
-    return final.with_name(final.name + PARTIAL)
-
-
-def _take_name(partial: Path, final: Path) -> None:
-    """For file systems without hard links: the name is looked at just before it is taken."""
-    if os.path.lexists(final):
-        raise BackupNameTaken(name=final.name, problem="is there already")
-    partial.rename(final)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+def _is_there(name: str, folder: int) -> bool:
+    """Whatever it is, a link that leads nowhere as well."""
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 @contextmanager

@@ -3,29 +3,34 @@
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import os
 import select
-import stat
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
 import psycopg
-import zstandard
 from django.conf import settings
 
-from memops.console.errors import ArchiveDamaged, RestoredDiffers, RestoreFailed
-from memops.console.pg import catalogue, fingerprint, scratch, session
-from memops.console.pg.archive import FORMATS, Sink, first_error
+from memops.console.errors import (
+    ArchiveDamaged,
+    RestoredDiffers,
+    RestoreFailed,
+    ScratchDiskFull,
+    TargetLost,
+)
+from memops.console.pg import catalogue, fingerprint, packed, scratch, session
+from memops.console.pg.archive import FORMATS, RESTORES, Sink, first_error
 from memops.console.pg.beside import TICK, Progress, Teller, beside, ended, result
 from memops.console.pg.fingerprint import Fingerprint
 from memops.console.pg.furnish import furnish
 from memops.console.pg.manifest import Manifest
+from memops.console.pg.patience import Watch
 from memops.console.pg.relation import differences
 from memops.console.pg.scratch import ScratchPlace
 
@@ -33,6 +38,9 @@ CHUNK_BYTES = 1024 * 1024
 
 NOT_ENOUGH_SHARED_MEMORY = "could not resize shared memory segment"
 """What a parallel index build says where /dev/shm is small, as in most containers (64 MB)."""
+
+DISK_FULL = ("could not extend file", "No space left on device", "Disk quota exceeded", "File too large")
+"""What a server says in English. In another language its words are told, and nothing is made of them."""
 
 SHM = Path("/dev/shm")
 
@@ -60,13 +68,13 @@ class Verified:
 def verify(*, path: Path, manifest: Manifest, alias: str, scratch_place: ScratchPlace, progress: Progress) -> Verified:
     """Restore an archive into a scratch database and compare it with its manifest.
 
-    Raises ArchiveDamaged, RestoreFailed, RestoredDiffers, NoScratch, TargetUnreachable; the scratch database is gone
-    afterwards, also where ``progress`` raises.
+    Raises ArchiveDamaged, BackupOpenToOthers, RestoreFailed, ScratchDiskFull, RestoredDiffers, NoScratch,
+    TargetUnreachable; the scratch database is gone afterwards, also where ``progress`` raises.
     """
     began = time.monotonic()
     teller = Teller(progress=progress, total=manifest.size_bytes)
-    with _opened(path) as file, _server_errors_told(path, scratch_place):
-        _check_hash(file, path, manifest, teller)
+    with packed.opened(path) as file, _server_errors_told(path, scratch_place):
+        packed.check_hash(file, path, manifest, lambda: teller.tell(0))
         hashed = time.monotonic()
         workers = _safe_workers(scratch_place)
         while True:
@@ -99,37 +107,17 @@ def verify(*, path: Path, manifest: Manifest, alias: str, scratch_place: Scratch
 def _server_errors_told(path: Path, place: ScratchPlace) -> Iterator[None]:
     try:
         yield
+    except TargetLost as error:
+        ended_with = "its session has ended"
+        raise RestoreFailed(archive=path.name, place=place, ended=ended_with, said=error.facts["reason"]) from error
     except psycopg.Error as error:
-        said = error.diag.message_primary or "the connection was lost"
-        ended_with = f"SQLSTATE {error.sqlstate or 'none'}"
-        raise RestoreFailed(archive=path.name, place=place, ended=ended_with, said=said) from error
+        raise _failed(path, place, ended=f"SQLSTATE {error.sqlstate or 'none'}", said=session.lost(error)) from error
 
 
-def _opened(path: Path) -> BinaryIO:
-    try:
-        # Opening a pipe would wait for somebody to write to it.
-        file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK), "rb", buffering=0)
-    except OSError as error:
-        raise ArchiveDamaged(archive=path.name, problem=os.strerror(error.errno or 0)) from error
-    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-        file.close()
-        raise ArchiveDamaged(archive=path.name, problem="it is not a file")
-    return file
-
-
-def _check_hash(file: BinaryIO, path: Path, manifest: Manifest, teller: Teller) -> None:
-    """Nothing reads an archive that is not the one that was written: a crafted one could run code in pg_restore."""
-    size = os.fstat(file.fileno()).st_size
-    if size != manifest.size_bytes:
-        raise ArchiveDamaged(
-            archive=path.name, problem=f"it has {size:,} bytes, and {manifest.size_bytes:,} were written"
-        )
-    hashed = hashlib.sha256()
-    while chunk := file.read(CHUNK_BYTES):
-        hashed.update(chunk)
-        teller.tell(0)
-    if hashed.hexdigest() != manifest.sha256:
-        raise ArchiveDamaged(archive=path.name, problem="its SHA-256 is not the one in its manifest")
+def _failed(path: Path, place: ScratchPlace, *, ended: str, said: str) -> RestoreFailed | ScratchDiskFull:
+    if NOT_ENOUGH_SHARED_MEMORY not in said and any(sign in said for sign in DISK_FULL):
+        return ScratchDiskFull(archive=path.name, place=place, said=said)
+    return RestoreFailed(archive=path.name, place=place, ended=ended, said=said)
 
 
 def _restore(
@@ -157,29 +145,43 @@ def _restore(
             "idle_in_transaction_session_timeout": "0",
         },
     )
+    watch = Watch(patience=settings.MEMOPS_PATIENCE, asks=partial(session.is_at_work, params, RESTORES))
+
+    def meanwhile() -> None:
+        watch.look()
+        teller.tell()
+
     with FORMATS[manifest.format].reader(sink) as child:
-        took_all = _feed(file, path, manifest, child.stdin, teller)
-        end = ended(child, meanwhile=teller.tell)
+        took_all = _feed(file, path, manifest, child.stdin, teller, watch, meanwhile)
+        end = ended(child, meanwhile=meanwhile)
     if not end.well:
-        raise RestoreFailed(archive=path.name, place=place, ended=str(end), said=first_error(end.stderr))
+        raise _failed(path, place, ended=str(end), said=first_error(end.stderr))
     if not took_all:
         said = "it ended before it had read the archive"
         raise RestoreFailed(archive=path.name, place=place, ended=str(end), said=said)
 
 
-def _feed(file: BinaryIO, path: Path, manifest: Manifest, sink: BinaryIO, teller: Teller) -> bool:
+def _feed(
+    file: BinaryIO,
+    path: Path,
+    manifest: Manifest,
+    sink: BinaryIO,
+    teller: Teller,
+    watch: Watch,
+    meanwhile: Callable[[], None],
+) -> bool:
     """Give the archive to pg_restore, and make sure that all of it is there. Did pg_restore take all of it?"""
     with suppress(OSError, AttributeError):
         fcntl.fcntl(sink.fileno(), fcntl.F_SETPIPE_SZ, CHUNK_BYTES)
     os.set_blocking(sink.fileno(), False)
     raw_bytes = 0
     try:
-        for raw in _decompressed(file, path):
+        for raw in packed.unpacked(file, path):
             raw_bytes += len(raw)
             if raw_bytes > manifest.raw_bytes:
                 raise ArchiveDamaged(archive=path.name, problem="it unpacks to more than was packed")
             teller.done = file.tell()
-            _write(sink, raw, teller.tell)
+            _write(sink, raw, watch, meanwhile)
     except BrokenPipeError:
         return False  # It has ended before, and says why.
     if raw_bytes != manifest.raw_bytes:
@@ -189,7 +191,7 @@ def _feed(file: BinaryIO, path: Path, manifest: Manifest, sink: BinaryIO, teller
     return True
 
 
-def _write(sink: BinaryIO, data: bytes, meanwhile: Callable[[], None]) -> None:
+def _write(sink: BinaryIO, data: bytes, watch: Watch, meanwhile: Callable[[], None]) -> None:
     writable = select.poll()
     writable.register(sink.fileno(), select.POLLOUT)
     rest = memoryview(data)
@@ -197,15 +199,8 @@ def _write(sink: BinaryIO, data: bytes, meanwhile: Callable[[], None]) -> None:
         if writable.poll(TICK / timedelta(milliseconds=1)):
             with suppress(BlockingIOError):
                 rest = rest[os.write(sink.fileno(), rest) :]
+                watch.saw_life()
         meanwhile()
-
-
-def _decompressed(file: BinaryIO, path: Path) -> Iterator[bytes]:
-    file.seek(0)
-    try:
-        yield from zstandard.ZstdDecompressor().read_to_iter(file, read_size=CHUNK_BYTES, write_size=CHUNK_BYTES)
-    except zstandard.ZstdError:
-        raise ArchiveDamaged(archive=path.name, problem="its compression is broken") from None
 
 
 def _compare(
@@ -216,7 +211,7 @@ def _compare(
     def count(connection: session.Connection) -> Fingerprint:
         return fingerprint.of(connection, schema=manifest.schema, name=manifest.name, algorithm=expected.algorithm)
 
-    with session.connect_to(params, name=alias, application_name="memops compares") as connection:
+    with session.connect_to(params, name=alias, application_name="memops compares", works_long=True) as connection:
         relation = catalogue.relation(connection, manifest.schema, manifest.name)
         if relation is None:
             raise RestoredDiffers(archive=path.name, differences=f"there is no {manifest.schema}.{manifest.name} in it")

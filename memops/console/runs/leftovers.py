@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from pathlib import Path
 
 from memops.console.errors import ConsoleError
 from memops.console.models import Backup, Run
-from memops.console.pg import newfile, scratch
+from memops.console.pg import dump, newfile, scratch
+from memops.console.steps.backup import fail
 from memops.console.steps.examination import backup_folder
 
 
@@ -19,11 +21,9 @@ def clear(run: Run) -> list[str]:
     removed = []
     folder = backup_folder(run.target_id)
     for backup in run.backups.filter(state=Backup.State.WRITING):
-        files = newfile.remove_unheld(folder, f"*_run{run.pk}_backup{backup.pk}.*")
+        files = dump.remove(Path(backup.location)) if backup.location else []
         removed += [f"the unfinished backup file {name}" for name in files]
-        Backup.objects.filter(pk=backup.pk, state=Backup.State.WRITING).update(
-            state=Backup.State.FAILED, error="The worker was lost while it was written; no file of it is left."
-        )
+        fail(backup, "The worker was lost while it was written.")
     # Also what other runs have left there: the next backup would remove it.
     removed += [f"the unfinished backup file {name}" for name in newfile.remove_leftovers(folder)]
     if run.steps.filter(name="verify", started_at__isnull=False).exists():

@@ -69,11 +69,15 @@ def write(run: Run, log: StepLog, *, relation: str) -> Backup:
     """Write an archive of ``relation`` and its manifest, and keep a record of it from its first byte on."""
     schema, _, name = relation.partition(".")
     seen = run.saw("precheck").get("table") or {}
+    folder = backup_folder(run.target_id)
+    _remove_left_over(run, log)
     backup = Backup.objects.create(
         run=run, target_id=run.target_id, relation=relation, table_oid=seen.get("oid", 0), server=run.server
     )
     stem = f"{datetime.now(UTC):%Y%m%d_%H%M%S}_{run.target_id}_{schema}_{name}_run{run.pk}_backup{backup.pk}"
-    folder = backup_folder(run.target_id)
+    # Known before its first byte: nobody has to guess afterwards which files are of it.
+    backup.location = str(dump.archive_path(folder, stem))
+    backup.save(update_fields=["location"])
     log.line(f"pg_dump of {relation} to {folder / stem}")
     try:
         dumped = dump.dump(
@@ -86,16 +90,14 @@ def write(run: Run, log: StepLog, *, relation: str) -> Backup:
             facts={"run": run.pk, "backup": backup.pk, "audit": _head()},
         )
     except ConsoleError as error:
-        Backup.objects.filter(pk=backup.pk).update(state=Backup.State.FAILED, error=str(error))
+        fail(backup, str(error))
         record_or_log(
             "backup.failed", actor=SYSTEM, run=run, object_type="backup", object_id=backup.pk, why=type(error).__name__
         )
         raise
     except BaseException:
         forget_connection()
-        Backup.objects.filter(pk=backup.pk).update(
-            state=Backup.State.FAILED, error="The process that wrote it was stopped; no file is left."
-        )
+        fail(backup, "The process that wrote it was stopped.")
         raise
     complete = {
         "state": Backup.State.WRITTEN,
@@ -111,7 +113,7 @@ def write(run: Run, log: StepLog, *, relation: str) -> Backup:
     open_record = Backup.objects.filter(pk=backup.pk, state__in=[Backup.State.WRITING, Backup.State.WRITTEN])
     if not once_more(lambda: open_record.update(**complete)):
         # It was taken for lost meanwhile, and settled: its file is no backup that anybody would find.
-        dump.discard(dumped)
+        dump.remove(dumped.path)
         raise ClaimLost(run=run.pk, target=run.target_id, where=DEFAULT_DB_ALIAS)
     backup.refresh_from_db()
     record_or_log(
@@ -130,6 +132,28 @@ def write(run: Run, log: StepLog, *, relation: str) -> Backup:
         f" SHA-256 {dumped.sha256}."
     )
     return backup
+
+
+def fail(backup: Backup, error: str) -> None:
+    """Close the record of a backup that was not completed.
+
+    A folder that cannot be written any more keeps what was begun in it: the record says where, until it is removed.
+    """
+    location = Path(backup.location)
+    left = dump.left_of(location) if backup.location else []
+    kept = f" Left in {location.parent} until the next backup removes it: {', '.join(left)}." if left else ""
+    Backup.objects.filter(pk=backup.pk, state=Backup.State.WRITING).update(
+        state=Backup.State.FAILED, error=error + kept, location=backup.location if left else ""
+    )
+
+
+def _remove_left_over(run: Run, log: StepLog) -> None:
+    for backup in Backup.objects.filter(target=run.target_id, state=Backup.State.FAILED).exclude(location=""):
+        location = Path(backup.location)
+        for name in dump.remove(location):
+            log.line(f"Removed {name}, which the failed backup {backup.pk} had left.")
+        if not dump.left_of(location):
+            Backup.objects.filter(pk=backup.pk).update(location="")
 
 
 def _head() -> dict[str, Any] | None:

@@ -17,12 +17,16 @@ from typing import Any
 import psycopg
 from django.conf import settings
 
-from memops.console.errors import ConsoleError
+from memops.console.characters import shown
+from memops.console.errors import BackupFolderUnusable, ConsoleError, PoolerBetween
+from memops.console.models import Backup
 from memops.console.models.plans import Finding, Level, TableSeen
 from memops.console.pg import blockers, catalogue, clients, migrations, scratch, session
+from memops.console.pg import folder as folders
 from memops.console.pg.blockers import Blocker
 from memops.console.pg.catalogue import Server
 from memops.console.pg.relation import Relation
+from project.private import make_folder
 
 PUBLIC = ("public", "memory_chunks")
 
@@ -56,13 +60,13 @@ class Examination:
 
     @property
     def server_identity(self) -> str:
-        return f"{self.server.system_identifier}/{self.server.database_oid}"
+        return self.server.identity
 
     def refuse(self, code: str, text: str, *, backup_only: bool = False) -> None:
-        self.findings.append(Finding(code=code, level=Level.REFUSES, text=text, backup_only=backup_only))
+        self.findings.append(Finding(code=code, level=Level.REFUSES, text=shown(text), backup_only=backup_only))
 
     def warn(self, code: str, text: str) -> None:
-        self.findings.append(Finding(code=code, level=Level.WARNS, text=text))
+        self.findings.append(Finding(code=code, level=Level.WARNS, text=shown(text)))
 
 
 def look(alias: str, *, schema: str = PUBLIC[0], name: str = PUBLIC[1]) -> Examination:
@@ -87,7 +91,7 @@ def look(alias: str, *, schema: str = PUBLIC[0], name: str = PUBLIC[1]) -> Exami
 
 def glance(alias: str) -> Examination:
     """The facts that an overview shows, without those that only a change needs. Raises TargetUnreachable."""
-    with session.connect(alias, application_name="memops glances") as connection:
+    with session.connect(alias, application_name="memops glances", patience=session.PROMPT) as connection:
         relation = catalogue.relation(connection, *PUBLIC)
         found = Examination(
             alias=alias,
@@ -133,11 +137,7 @@ def _server_rules(found: Examination) -> None:
     if server.is_standby:
         found.refuse("standby", f'The target "{alias}" is a standby: it can only be read. Use the primary\'s address.')
     if session.is_pooled(alias):
-        found.refuse(
-            "pooler",
-            f'The target "{alias}" is reached through a pooler in transaction mode: locks and settings do not'
-            " hold there. Use the server's own address and port.",
-        )
+        found.refuse("pooler", str(PoolerBetween(target=alias)))
     if server.is_superuser:
         found.warn(
             "superuser",
@@ -186,6 +186,40 @@ def _relation_rules(found: Examination, connection: psycopg.Connection[Any], rel
         found.warn("replication", f"{standing}: the change goes there too.")
 
 
+def idle_rules(found: Examination, *, end_idle: timedelta | None) -> None:
+    """What a plan that has idle transactions ended cannot do here; and that there are some, if it does not."""
+    server = found.server
+    are_idle = any(blocker.is_idle for blocker in found.blockers)
+    if end_idle is None:
+        if are_idle:
+            found.warn(
+                "idle",
+                "A transaction that holds the table is idle, and as long as it is, this plan waits for it and gives up"
+                " in the end. Another plan can have it ended (Idle transactions on the plan's page, or --end-idle).",
+            )
+        return
+    if are_idle:
+        found.warn(
+            "idle",
+            "A transaction that holds the table is idle: it is ended as soon as it has been so for more than"
+            f" {end_idle.total_seconds():.0f} s, if the change needs the table then.",
+        )
+    if not server.sees_all_sessions:
+        found.warn(
+            "sees no idle sessions",
+            f'memops connects to "{found.alias}" as {server.role}, who is not shown what sessions of other roles do.'
+            " Those are left alone: only who is seen to be idle is ended. Grant it pg_monitor (manage.py memops sql"
+            " roles).",
+        )
+    if not server.may_end_sessions:
+        found.warn(
+            "no right to end sessions",
+            f'memops connects to "{found.alias}" as {server.role}, who may end the sessions of its own role alone.'
+            " Those of others are left alone, and named. To have them ended: grant pg_signal_backend to"
+            f" {server.role}.",
+        )
+
+
 def backup_rules(found: Examination, *, folder: Path) -> None:
     """Can this target be backed up, and the backup be proved? What forbids it forbids nothing else."""
     try:
@@ -198,9 +232,18 @@ def backup_rules(found: Examination, *, folder: Path) -> None:
         found.scratch = str(scratch.place(found.alias))
     except ConsoleError as error:
         found.refuse("scratch place", str(error), backup_only=True)
+    newest = Backup.objects.filter(target=found.alias, state__in=Backup.COMPLETE).order_by("-pk").first()
+    if newest is not None and not os.path.lexists(newest.location):
+        found.warn(
+            "backup missing",
+            f"Backup {newest.pk}, the newest of this target, is not at {newest.location} any more. Was it moved, or is"
+            " its disk not mounted?",
+        )
     for problem in _folder_problems(folder):
         found.refuse("backup folder", problem, backup_only=True)
         return
+    for doubt in folders.doubts(folder):
+        found.warn("backup folder", f"Of the backup folder {folder}: {doubt}.")
     filesystem = os.statvfs(folder)
     found.free_bytes = filesystem.f_bavail * filesystem.f_frsize
     needed = int((found.table.table_bytes if found.table else 0) * ARCHIVE_SHARE)
@@ -215,17 +258,21 @@ def backup_rules(found: Examination, *, folder: Path) -> None:
 
 def _folder_problems(folder: Path) -> Iterator[str]:
     """Why a backup could not be written there. The proof is a file that is written and removed again."""
+    mend = "Mend it, or set MEMOPS_BACKUP_DIR to another folder."
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder) as probe:
+        make_folder(folder)
+        with folders.opened(folder), tempfile.TemporaryFile(dir=folder) as probe:
             probe.write(b"memops")
             probe.flush()
+            mode = os.fstat(probe.fileno()).st_mode
     except OSError as error:
         reason = errno.errorcode.get(error.errno or 0, "error")
-        yield (
-            f"The backup folder {folder} cannot be written ({os.strerror(error.errno or 0)}, {reason}). Mend it, or set"
-            " MEMOPS_BACKUP_DIR to another folder."
-        )
+        yield f"The backup folder {folder} cannot be written ({os.strerror(error.errno or 0)}, {reason}). {mend}"
+    except BackupFolderUnusable as error:
+        yield f"The backup folder {folder} cannot be used: {error.facts['problem']}. {mend}"
+    else:
+        if problem := folders.open_to_change(folder, mode):
+            yield f"The backup folder {folder} is open to others: {problem}. {mend}"
 
 
 def backup_folder(alias: str) -> Path:

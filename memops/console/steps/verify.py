@@ -10,8 +10,8 @@ from django.db.models.functions import Now
 from memops.console.audit import SYSTEM, record_or_log
 from memops.console.errors import ConsoleError, NothingToVerify
 from memops.console.models import Backup, QuarantinedTable, Run
+from memops.console.pg import keptfile, restore, scratch
 from memops.console.pg import manifest as manifests
-from memops.console.pg import restore, scratch
 from memops.console.steps import NotNeeded, StepLog, step
 from memops.console.steps.backup import attach, newest_of
 from memops.console.steps.postcheck import Check
@@ -88,6 +88,9 @@ def prove(run: Run, backup: Backup, log: StepLog) -> Proved:
     ]
     for check in checks:
         log.line(f"OK {check.name}: {check.detail}")
+    for file in (path, manifests.path_of(path)):
+        if mode := keptfile.readable_by_others(file):
+            log.line(f"Noticed: others may read {file.name} (mode {mode}). chmod 600 makes it memops' own again.")
     proved = Proved(backup=backup.pk, place=str(place), checks=checks, seconds=round(verified.took.total_seconds(), 3))
     Backup.objects.filter(pk=backup.pk).update(
         state=Backup.State.VERIFIED,
@@ -107,12 +110,16 @@ def _is_the_one(backup: Backup, manifest: manifests.Manifest) -> None:
     """What the record says is what the backup is proved against: a manifest in a folder is easily edited."""
     described = asdict(manifest)
     other = sorted(name for name, value in described.items() if backup.manifest.get(name) != value)
-    if other:
-        raise NothingToVerify(
-            backup=backup.pk,
-            why="its manifest is not the one that was written with it: it differs in"
-            f" {', '.join(name.replace('_', ' ') for name in other)}. It was edited, or belongs to another backup",
-        )
+    if not other:
+        return
+    whose = "It was edited, or belongs to another backup"
+    if "server" in other:
+        whose = "It belongs to a backup of another database"
+    raise NothingToVerify(
+        backup=backup.pk,
+        why="its manifest is not the one that was written with it: it differs in"
+        f" {', '.join(name.replace('_', ' ') for name in other)}. {whose}",
+    )
 
 
 def _attach_to_quarantined(backup: Backup) -> None:

@@ -1,0 +1,47 @@
+"""Files of backups as they are read again: no link is followed to them, and nobody else may write them meanwhile."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from memops.console.errors import BackupOpenToOthers
+from memops.console.pg import folder
+
+
+def open_(path: Path) -> int:
+    """Open a regular file of a backup to read it; gives a descriptor.
+
+    Raises OSError (ELOOP where it is a link), BackupFolderUnusable where its folder is one, and BackupOpenToOthers
+    where what is proved now may be something else a moment later.
+    """
+    with folder.opened(path.parent) as place:
+        # Opening a pipe would wait for somebody to write to it.
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+        descriptor = os.open(path.name, flags, dir_fd=place)
+        try:
+            problem = _who_may_write(os.fstat(descriptor), os.fstat(place))
+        except BaseException:
+            os.close(descriptor)
+            raise
+    if problem:
+        os.close(descriptor)
+        raise BackupOpenToOthers(file=path.name, problem=problem)
+    return descriptor
+
+
+def readable_by_others(path: Path) -> str:
+    """Its mode, where accounts beside the owner's may read the file, or ""."""
+    mode = stat.S_IMODE(path.lstat().st_mode)
+    return f"{mode:o}" if mode & 0o044 else ""
+
+
+def _who_may_write(file: os.stat_result, place: os.stat_result) -> str:
+    """Some file systems give every file one owner: that of the folder."""
+    mode = stat.S_IMODE(file.st_mode)
+    if mode & 0o022:
+        return f"others may write it (mode {mode:o})"
+    if file.st_uid not in (0, os.geteuid(), place.st_uid):
+        return f"it belongs to another account (uid {file.st_uid})"
+    return ""
