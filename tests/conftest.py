@@ -4,7 +4,6 @@
 dropped afterwards.
 """
 
-import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +14,7 @@ from django.core.management import call_command
 from django.db import connections
 
 from project import embedded
+from tests import console_process
 from tests.databases import (
     alias_of,
     as_superuser,
@@ -25,6 +25,7 @@ from tests.databases import (
     drop_left_behind,
     fresh_database,
 )
+from tests.faults.line import Line
 
 CLONE = Path(__file__).resolve().parent.parent
 # A red unit test is read first; the slow ones come last.
@@ -84,6 +85,14 @@ def target(template_database: str, settings, django_db_blocker) -> Iterator[str]
 
 
 @pytest.fixture
+def line(embedded_server: Path) -> Iterator[Line]:
+    """A line to the server of the tests, which can be cut."""
+    line = Line(embedded.socket_dir(embedded_server) / embedded.SOCKET_NAME)
+    yield line
+    line.close()
+
+
+@pytest.fixture
 def app_role(target: str) -> Iterator[str]:
     """An alias of the same database for the application's role, which row-level security holds for."""
     with alias_of("app", NAME=connections.databases[target]["NAME"], USER=embedded.APP_ROLE) as alias:
@@ -100,22 +109,9 @@ def console_db(template_database: str, settings, tmp_path: Path, django_db_block
 
 
 @pytest.fixture
-def environment(console_db: str, settings) -> dict[str, str]:
+def environment(console_db: str) -> dict[str, str]:
     """The environment in which ``manage.py`` works on the same database, keys and backup folder as the test itself."""
-    inherited = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "TMPDIR")}
-    return {
-        **inherited,
-        "LANG": "C.UTF-8",
-        "PYTHONUNBUFFERED": "1",
-        "DJANGO_SETTINGS_MODULE": "project.settings",
-        "MEMOPS_HOME": str(settings.MEMOPS_HOME),
-        "MEMOPS_BACKUP_DIR": str(settings.MEMOPS_BACKUP_DIR),
-        "MEMOPS_ANCHORS": str(settings.MEMOPS_ANCHORS),
-        "MEMOPS_APPROVALS": "*/*=0",
-        "MEMOPS_SECOND_FACTOR": "off",
-        "MEMOPS_PG_BIN": str(embedded.bin_dir(embedded.MAJOR)),
-        "DATABASE_URL": embedded.url(settings.MEMOPS_HOME, database=console_db),
-    }
+    return console_process.environment_of(console_db)
 
 
 @pytest.fixture

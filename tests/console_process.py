@@ -1,5 +1,6 @@
 """A console as users have it: a worker and a web server, started as ``memops up`` starts them, and a browser for it."""
 
+import os
 import shutil
 import socket
 import time
@@ -7,7 +8,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from django.conf import settings
+
 from memops.console import children, supervisor
+from project import embedded
 
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome")
 CHROMIUM_ARGUMENTS = (
@@ -20,6 +24,24 @@ CHROMIUM_ARGUMENTS = (
     "--disable-sync",
 )
 LONGEST_START_SECONDS = 60
+
+
+def environment_of(database: str) -> dict[str, str]:
+    """The environment in which ``manage.py`` works on this database, and on the present keys and folders."""
+    inherited = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "TMPDIR")}
+    return {
+        **inherited,
+        "LANG": "C.UTF-8",
+        "PYTHONUNBUFFERED": "1",
+        "DJANGO_SETTINGS_MODULE": "project.settings",
+        "MEMOPS_HOME": str(settings.MEMOPS_HOME),
+        "MEMOPS_BACKUP_DIR": str(settings.MEMOPS_BACKUP_DIR),
+        "MEMOPS_ANCHORS": str(settings.MEMOPS_ANCHORS),
+        "MEMOPS_APPROVALS": "*/*=0",
+        "MEMOPS_SECOND_FACTOR": "off",
+        "MEMOPS_PG_BIN": str(embedded.bin_dir(embedded.MAJOR)),
+        "DATABASE_URL": embedded.url(settings.MEMOPS_HOME, database=database),
+    }
 
 
 def chromium() -> str | None:

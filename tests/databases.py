@@ -83,7 +83,7 @@ def default_database(name: str) -> Iterator[None]:
 
 
 @contextmanager
-def alias_of(alias: str, **changes: str) -> Iterator[str]:
+def alias_of(alias: str, **changes: object) -> Iterator[str]:
     """Register a database alias that differs from ``default`` in the given settings."""
     connections.databases[alias] = {**copy.deepcopy(connections.databases["default"]), **changes}
     try:

@@ -16,16 +16,29 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import pytest
 
 from memops import demo
 from memops.console.runs import history
-from tests.databases import as_superuser, clone_database, database_name, default_database, drop_database, fresh_database
+from project import embedded
+from tests import console_process
+from tests.databases import (
+    alias_of,
+    as_superuser,
+    clone_database,
+    database_name,
+    default_database,
+    drop_database,
+    fresh_database,
+)
 from tests.environment import CLONE
 from tests.faults import ground
+from tests.faults.hostile_console import hostile_console, hostile_scene, hostile_scenes  # noqa: F401  fixtures
+from tests.faults.shell import listener, ready, shell  # noqa: F401  fixtures
 
 ROWS = 120
 
@@ -110,6 +123,39 @@ def console(filled_console, settings, tmp_path, django_db_blocker) -> Callable[[
     return fresh
 
 
+@pytest.fixture
+def far_console(console, settings) -> Callable[[], "contextmanager[ground.Before]"]:
+    """Consoles with another target, "far", in the same database, which the executor can be told to reach otherwise."""
+
+    @contextmanager
+    def fresh() -> Iterator[ground.Before]:
+        with console() as before, alias_of("far") as far:
+            settings.MEMOPS_TARGETS = [*settings.MEMOPS_TARGETS, far]
+            yield before
+
+    return fresh
+
+
+@pytest.fixture
+def memops(manage) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs ``manage.py memops`` on the present console; its target "far" is reached at an address."""
+
+    def run(*arguments: str, address: dict[str, str]) -> subprocess.CompletedProcess[str]:
+        from django.db import connections
+
+        database = connections.databases["default"]["NAME"]
+        url = f"postgresql://{embedded.OWNER_ROLE}@{address['HOST']}:{address['PORT']}/{database}?connect_timeout=2"
+        environment = console_process.environment_of(database) | {
+            "DJANGO_SETTINGS_MODULE": "tests.faults.impatient_settings",
+            "MEMOPS_TARGETS": f"far={url}",
+        }
+        return subprocess.run(
+            [*manage, "memops", *arguments], env=environment, cwd=CLONE, capture_output=True, text=True, check=False
+        )
+
+    return run
+
+
 class Executor:
     """Processes that execute runs of the present console, one at a time."""
 
@@ -117,7 +163,15 @@ class Executor:
         self._process, self._lines, self._go_on = process, lines, go_on
         self.pid = 0
 
-    def begin(self, task: str, *, pause_at: str = "") -> None:
+    def begin(
+        self,
+        task: str,
+        *,
+        pause_at: str = "",
+        aliases: dict[str, dict[str, Any]] | None = None,
+        patience: timedelta | None = None,
+    ) -> None:
+        """``aliases``: in what they differ from ``default`` as it is here."""
         from django.conf import settings
         from django.db import connections
 
@@ -128,6 +182,8 @@ class Executor:
             "anchors": str(settings.MEMOPS_ANCHORS),
             "pause_at": pause_at,
             "go_on": str(self._go_on),
+            "aliases": aliases or {},
+            "patience_seconds": (patience or settings.MEMOPS_PATIENCE).total_seconds(),
         }
         self._go_on.unlink(missing_ok=True)
         assert self._process.stdin is not None

@@ -8,7 +8,9 @@ import json
 import os
 import signal
 import sys
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import django
 
@@ -27,10 +29,14 @@ def say(text: str) -> None:
     os.write(1, f"{text}\n".encode())
 
 
-def work(task: dict[str, str]) -> None:
+def work(task: dict[str, Any]) -> None:
     connections.databases["default"]["NAME"] = task["database"]
     settings.MEMOPS_BACKUP_DIR = Path(task["backups"])
     settings.MEMOPS_ANCHORS = Path(task["anchors"])
+    settings.MEMOPS_PATIENCE = timedelta(seconds=task["patience_seconds"])
+    for alias, changes in task["aliases"].items():
+        connections.databases.setdefault(alias, {**connections.databases["default"]}).update(changes)
+        settings.MEMOPS_TARGETS = list(dict.fromkeys([*settings.MEMOPS_TARGETS, alias]))
     pauses.install(task["pause_at"], say, go_on=Path(task["go_on"]))
     if task["run"] == "migrate memops zero":
         call_command("migrate", "memops", "zero", verbosity=0)

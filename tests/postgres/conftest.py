@@ -20,10 +20,23 @@ from memops.console.pg.dump import Dumped
 from memops.console.runs import signing
 from memops.console.runs.plan import plan_rollback
 from project import embedded
+from project.environment import CONNECTION
 from tests.databases import alias_of, default_database, fresh_database
+from tests.faults.line import Line
 from tests.postgres.people import SIGNED_BY_PEOPLE, execute, person
 
 PASSWORD = "s3cret: with\\signs"
+
+
+@pytest.fixture
+def distant(target: str, line: Line) -> Iterator[str]:
+    """Another alias of the target, over a line."""
+    changes = line.address | {
+        "NAME": connections[target].settings_dict["NAME"],
+        "OPTIONS": CONNECTION | {"connect_timeout": 2},
+    }
+    with alias_of("distant", **changes) as alias:
+        yield alias
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from memops import sql
 from memops.console.errors import ChangeFailed, ConnectionLost, LockBudgetSpent, TargetUnreachable
 from memops.console.pg import catalogue, change, session
 from memops.console.pg.change import Budget, Change, Tell
+from tests import holders
 from tests.databases import alias_of
 from tests.postgres.conftest import until
 
@@ -141,6 +142,19 @@ class TestCommit:
 
         with alias_of("hampered", NAME=connections[target].settings_dict["NAME"], USER=role) as alias:
             assert commit(alias, told, work=work).entry.action == "quarantine"
+
+    def test_the_server_keeps_its_lock_no_longer_for_somebody_who_does_not_go_on(self, target, three_rows, told):
+        seen: dict[str, str] = {}
+
+        def work(connection) -> None:
+            with connection.cursor() as cursor:
+                cursor.execute("select name, setting from pg_settings where name ~ '^(idle_in|client_connection)'")
+                seen.update(cursor.fetchall())
+            take_away(connection)
+
+        commit(target, told, work=work)
+
+        assert seen == {"idle_in_transaction_session_timeout": "10000", "client_connection_check_interval": "500"}
 
 
 class TestConnectionLost:
@@ -281,26 +295,9 @@ class TestAutovacuum:
     @pytest.fixture
     def autovacuum(self, target, dba) -> Iterator[int]:
         """The pid of an autovacuum that is at work on the table."""
-        dba.execute(
-            "insert into public.memory_chunks (user_hash, doc_id, source, chunk_index, text_plain)"
-            " select repeat('a', 64), 'd', 's', n, repeat('x', 1000) from generate_series(1, 4000) n;"
-            " delete from public.memory_chunks where chunk_index > 3;"
-            " alter table public.memory_chunks set (autovacuum_vacuum_threshold = 0,"
-            " autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_cost_delay = 100, autovacuum_vacuum_cost_limit = 1)"
-        )
-        dba.execute("select pg_stat_force_next_flush()")
-        dba.execute("alter system set autovacuum_naptime = 1")
-        dba.execute("select pg_reload_conf()")
-        working = (
-            "select l.pid from pg_locks l join pg_stat_activity a using (pid) where l.granted"
-            " and a.backend_type = 'autovacuum worker' and l.relation = 'public.memory_chunks'::regclass"
-        )
-        try:
-            until(lambda: dba.execute(working).fetchall(), within_seconds=60)
-            yield dba.execute(working).fetchall()[0][0]
-        finally:
-            dba.execute("alter system reset autovacuum_naptime")
-            dba.execute("select pg_reload_conf()")
+        with holders.busy_autovacuum(dba):
+            until(lambda: holders.autovacuums(dba), within_seconds=60)
+            yield holders.autovacuums(dba)[0]
 
     @pytest.fixture
     def plain_role(self, target, dba, new_role) -> str:

@@ -1,91 +1,20 @@
 """What happened is read from the target: it is known to have happened, known not to have, or not known."""
 
-import select
-import socket
-from collections.abc import Callable, Iterator
-from contextlib import suppress
 from datetime import timedelta
-from pathlib import Path
 from threading import Event, Thread
 
 import pytest
-from django.db import connections
 
 from memops import sql
-from memops.console.errors import ConnectionLost
+from memops.console.errors import ConnectionLost, OutcomeUnknown
 from memops.console.pg import change, outcome, session
 from memops.console.pg.change import Budget, Change, Tell
-from project import embedded
 from tests.databases import alias_of
+from tests.faults.line import COMMIT, RUN
 
 KEY = "run 8"
 SOON = timedelta(milliseconds=300)
 BUDGET = Budget(lock_timeout=timedelta(milliseconds=200), total=timedelta(seconds=10))
-
-
-class Line:
-    """A connection between a client and the server that is cut, once, when ``where`` passes on its way."""
-
-    def __init__(self, folder: Path, server: str, *, where: str) -> None:
-        self.folder, self.server, self.where = folder, server, where
-        self.is_cut = Event()
-        self.listening = socket.socket(socket.AF_UNIX)
-        self.listening.bind(str(folder / embedded.SOCKET_NAME))
-        self.listening.listen()
-        self.ends: list[socket.socket] = []
-        Thread(target=self._accept, daemon=True).start()
-
-    def close(self) -> None:
-        self._shut(self.listening, *self.ends)
-
-    def _accept(self) -> None:
-        with suppress(OSError):
-            while True:
-                client, _ = self.listening.accept()
-                server = socket.socket(socket.AF_UNIX)
-                server.connect(self.server)
-                self.ends += [client, server]
-                Thread(target=self._pass_on, args=[client, server], daemon=True).start()
-
-    def _pass_on(self, client: socket.socket, server: socket.socket) -> None:
-        with suppress(OSError):
-            while True:
-                for end in select.select([client, server], [], [])[0]:
-                    data = end.recv(65536)
-                    passes = b"COMMIT" in data and self.where == ("the question" if end is client else "the answer")
-                    if not data or (passes and not self.is_cut.is_set()):
-                        if data:
-                            self.is_cut.set()
-                        self._shut(client, server)
-                        return
-                    (server if end is client else client).sendall(data)
-
-    @staticmethod
-    def _shut(*sockets: socket.socket) -> None:
-        for one in sockets:
-            with suppress(OSError):
-                one.shutdown(socket.SHUT_RDWR)
-            one.close()
-
-
-@pytest.fixture
-def cut_at(target: str, settings, tmp_path: Path) -> Iterator[Callable[[str], str]]:
-    """Gives an alias of the target, over a line that is cut when the question to commit passes, or its answer."""
-    lines, aliases = [], []
-
-    def cut(where: str) -> str:
-        server = embedded.socket_dir(settings.MEMOPS_HOME) / embedded.SOCKET_NAME
-        lines.append(Line(tmp_path, str(server), where=where))
-        alias = alias_of("cut", NAME=connections[target].settings_dict["NAME"], HOST=str(tmp_path), OPTIONS={})
-        aliases.append(alias)
-        return alias.__enter__()
-
-    yield cut
-    for alias in aliases:
-        alias.__exit__(None, None, None)
-    for line in lines:
-        assert line.is_cut.is_set()
-        line.close()
 
 
 def take_away(connection) -> None:
@@ -105,19 +34,59 @@ def commit(alias: str, xids: list[str]) -> Change:
 
 
 class TestLostConnection:
-    def test_a_commit_whose_answer_was_lost_is_found(self, target, owner, three_rows, cut_at):
+    def test_a_commit_whose_answer_was_lost_is_found(self, distant, owner, three_rows, line):
+        line.when(RUN, COMMIT, at="answer", then=line.interrupt)
         xids: list[str] = []
 
-        done = commit(cut_at("the answer"), xids)
+        done = commit(distant, xids)
 
+        assert line.has_happened.is_set()
         assert (done.entry.action, done.entry.run_id, done.entry.xid) == ("quarantine", KEY, xids[0])
         assert owner.execute("select to_regclass('public.memory_chunks')").fetchone() == (None,)
 
-    def test_a_commit_that_never_arrived_is_known_not_to_have_happened(self, target, owner, three_rows, cut_at):
-        with pytest.raises(ConnectionLost, match="Nothing was changed"):
-            commit(cut_at("the question"), [])
+    def test_a_commit_that_never_arrived_is_known_not_to_have_happened(self, distant, owner, three_rows, line):
+        line.when(RUN, COMMIT, at="question", then=line.interrupt)
 
+        with pytest.raises(ConnectionLost, match="Nothing was changed"):
+            commit(distant, [])
+
+        assert line.has_happened.is_set()
         assert owner.execute("select count(*) from public.memory_chunks").fetchone() == (3,)
+
+
+class TestSilentServer:
+    """TCP finds both ends alive, and nothing arrives any more."""
+
+    @pytest.fixture(autouse=True)
+    def impatient(self, settings) -> None:
+        settings.MEMOPS_PATIENCE = timedelta(seconds=2)
+
+    def test_it_is_hung_up_on_and_a_commit_that_it_has_answered_is_found(self, distant, owner, three_rows, line):
+        line.when(RUN, COMMIT, at="answer", then=line.stall)
+
+        done = commit(distant, [])
+
+        assert line.has_happened.is_set()
+        assert (done.entry.action, done.entry.run_id) == ("quarantine", KEY)
+        assert owner.execute("select to_regclass('public.memory_chunks')").fetchone() == (None,)
+
+    @pytest.mark.parametrize("last", [RUN, COMMIT], ids=["at the first question", "at the last"])
+    def test_it_is_hung_up_on_and_a_commit_that_never_arrived_is_known(self, distant, owner, three_rows, line, last):
+        line.when(last, at="question", then=line.stall)
+
+        with pytest.raises(ConnectionLost, match="Nothing was changed"):
+            commit(distant, [])
+
+        assert line.has_happened.is_set()
+        assert owner.execute("select count(*) from public.memory_chunks").fetchone() == (3,)
+
+    def test_as_long_as_it_stays_silent_nothing_is_known(self, distant, owner, three_rows, line):
+        line.when(RUN, COMMIT, at="answer", then=line.fall_silent)
+
+        with pytest.raises(OutcomeUnknown, match="memops reconcile"):
+            commit(distant, [])
+
+        assert owner.execute("select to_regclass('public.memory_chunks')").fetchone() == (None,)
 
 
 class TestRead:
@@ -144,6 +113,13 @@ class TestRead:
             xid = owner.execute("select pg_current_xact_id()::text").fetchone()[0]
 
         assert outcome.read(target, key=KEY, xid=xid) == outcome.Outcome(entry=None, known=True)
+
+    def test_another_database_proves_nothing_by_not_having_heard_of_it(self, target):
+        identity = "another server/16384"
+
+        found = outcome.read(target, key=KEY, xid="", server=identity, patience=SOON)
+
+        assert found == outcome.Outcome(entry=None, known=False)
 
     def test_a_change_that_goes_on_is_not_known(self, target, owner):
         with owner.transaction(force_rollback=True):

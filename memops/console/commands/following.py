@@ -19,9 +19,9 @@ from memops.console.errors import ConfirmationMissing
 from memops.console.interruption import forget_connection
 from memops.console.models import Run
 from memops.console.models.plans import Plan
-from memops.console.runs import checklists, queue, reconcile
+from memops.console.runs import checklists, idle, queue, reconcile
 from memops.console.runs.advance import advance
-from memops.console.runs.request import Requester, submit
+from memops.console.runs.request import Requester, readable_reason, submit
 from memops.console.runs.window import ANY_TIME, Window, read_moment
 from memops.console.units import size
 
@@ -59,6 +59,17 @@ def add_detach(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--detach", action="store_true", help="queue the work for a worker, and do not wait")
 
 
+def demand_usable(options: argparse.Namespace, *, target: str) -> None:
+    """What was typed is looked at before the target is. Raises ConfirmationMissing, ReasonMissing, ReasonUnreadable,
+    WindowInvalid."""
+    if getattr(options, "confirm", None) not in (None, target):
+        raise ConfirmationMissing(target=target, what=f"the name {target}, exactly as it is written")
+    if options.reason is not None:
+        readable_reason(options.reason)
+    if hasattr(options, "not_before"):
+        approval(options)
+
+
 def confirmed_reason(options: argparse.Namespace, out: Output, plan: Plan) -> str:
     """The reason, after the target's name was typed or given. Raises ConfirmationMissing."""
     if options.confirm is None and not out.is_interactive:
@@ -72,6 +83,14 @@ def confirmed_reason(options: argparse.Namespace, out: Output, plan: Plan) -> st
     if options.reason is None and not out.is_interactive:
         raise ConfirmationMissing(target=plan.target, what="--reason")
     return str(options.reason if options.reason is not None else out.ask("Reason, kept in the history:"))
+
+
+def add_end_idle(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--end-idle",
+        metavar="SECONDS",
+        help="end transactions that hold the table and have been idle for more than this; they are left alone without",
+    )
 
 
 def add_approval(parser: argparse.ArgumentParser) -> None:
@@ -252,9 +271,13 @@ def show(run: Run, out: Output) -> None:
 def _facts(run: Run) -> dict[str, Any]:
     facts: dict[str, Any] = {}
     changed = run.saw("reverse") or run.saw("move_back")
-    if changed:
+    if "tries" in changed:
         tries = changed["tries"]
         facts["Transaction"] = f"{changed['transaction_ms']} ms, {tries} {'try' if tries == 1 else 'tries'}"
+    if run.plan.get("end_idle") is not None:
+        facts["Idle transactions"] = run.plan["idle"]
+    if ended := run.ended_sessions:
+        facts["Sessions ended"] = "; ".join(map(idle.named, ended))
     if (table := getattr(run, "quarantined_table", None)) is not None:
         rows = f"{table.rows:,} rows" if table.rows is not None else "rows not counted"
         facts["Quarantined"] = f"{table.relation}, {rows} ({table.get_state_display().lower()})"
@@ -269,4 +292,6 @@ def _facts(run: Run) -> dict[str, Any]:
 
 
 def exit_of(run: Run) -> int:
+    if reconcile.is_lost(run):
+        return Exit.UNKNOWN
     return EXITS.get(Run.State(run.state), Exit.DONE)

@@ -68,6 +68,10 @@ class Plan:
     lock: str
     lock_timeout: timedelta
     lock_budget: timedelta
+    end_idle: timedelta | None = None
+    """Idle transactions that are in the way are ended if they have been idle for longer; None: nobody is."""
+    idle: str = ""
+    """The same in words, where the plan waits for locks at all."""
     relation: str = "public.memory_chunks"
     emergency: bool = False
     undoes: int | None = None
@@ -78,6 +82,8 @@ class Plan:
     backup_folder: str = ""
     scratch: str = ""
     brings_back: str = ""
+    wal_position: int | None = None
+    """How far the server had come. One that has not come so far yet is a copy from before, whatever it calls itself."""
 
     @property
     def digest(self) -> str:
@@ -100,6 +106,7 @@ class Plan:
             "made_at": self.made_at.isoformat(),
             "lock_timeout": self.lock_timeout.total_seconds(),
             "lock_budget": self.lock_budget.total_seconds(),
+            "end_idle": self.end_idle.total_seconds() if self.end_idle is not None else None,
             "digest": self.digest,
         }
 
@@ -118,6 +125,7 @@ class Plan:
                 "made_at": datetime.fromisoformat(stored["made_at"]),
                 "lock_timeout": timedelta(seconds=stored["lock_timeout"]),
                 "lock_budget": timedelta(seconds=stored["lock_budget"]),
+                "end_idle": timedelta(seconds=stored["end_idle"]) if stored.get("end_idle") is not None else None,
                 "table": TableSeen(**stored["table"]) if stored["table"] else None,
                 "steps": [PlannedStep(**step) for step in stored["steps"]],
                 "findings": [
@@ -137,7 +145,9 @@ def changes(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
     found = []
     for name in sorted(before.keys() | after.keys()):
         was, now = before.get(name), after.get(name)
-        if was != now:
+        if was != now and name == "tool_version":
+            found.append(f"it was made by memops {was}, and this process is memops {now}")
+        elif was != now:
             short = all(len(str(value)) <= 80 for value in (was, now))
             found.append(f"{name.replace('_', ' ')}: was {was}, is {now}" if short else f"{name.replace('_', ' ')}")
     return found

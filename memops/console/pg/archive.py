@@ -17,6 +17,9 @@ QUEUED_LOCK_WAIT = timedelta(seconds=2)
 """How long to wait for a share lock on a table that is held already. Only somebody who waits for us can be in the way,
 and everybody else waits behind him."""
 
+DUMPS, RESTORES = "memops dumps", "memops restores"
+"""What the sessions of pg_dump and pg_restore are called on the server."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
@@ -71,9 +74,10 @@ class PgDumpArchive:
             f"--snapshot={source.snapshot}",
             f"--table={_pattern(source.schema)}.{_pattern(source.name)}",
             f"--lock-wait-timeout={QUEUED_LOCK_WAIT / timedelta(milliseconds=1):.0f}",
+            f"--dbname={session.child_conninfo(source.params)}",
         ]
         with (
-            session.child_environment(source.params) as environment,
+            session.child_environment(source.params, PGAPPNAME=DUMPS) as environment,
             children.start([client.path, *arguments], env=environment, stdout=children.PIPE) as child,
         ):
             yield child
@@ -86,11 +90,11 @@ class PgDumpArchive:
             "--exit-on-error",
             "--single-transaction",
             "--no-password",
-            # Without it pg_restore would print SQL; the database itself comes from the environment's PGDATABASE.
-            f"--dbname={_conninfo(sink.params['dbname'])}",
+            # Without it pg_restore would print SQL.
+            f"--dbname={session.child_conninfo(sink.params, dbname=sink.params['dbname'])}",
         ]
         with (
-            session.child_environment(sink.params, PGOPTIONS=options) as environment,
+            session.child_environment(sink.params, PGAPPNAME=RESTORES, PGOPTIONS=options) as environment,
             children.start([client.path, *arguments], env=environment, stdin=children.PIPE) as child,
         ):
             yield child
@@ -117,8 +121,3 @@ def first_error(said: str) -> str:
 def _pattern(name: str) -> str:
     """A name as a pattern that matches nothing else: within quotes only the quote itself is special."""
     return '"' + name.replace('"', '""') + '"'
-
-
-def _conninfo(database: str) -> str:
-    """-d is parsed as a connection string if it looks like one; so it is one, with the name quoted in it."""
-    return "dbname='" + database.replace("\\", "\\\\").replace("'", "\\'") + "'"

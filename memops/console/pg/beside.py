@@ -64,15 +64,15 @@ def _stop(connection: Connection, future: Future[Result]) -> None:
     # Again until it ends: a cancellation that comes between two queries of the work meets none.
     while not future.done():
         if asked == PATIENCE:
-            _hang_up(connection)
+            hang_up(connection)
         with suppress(psycopg.Error):
             connection.cancel_safe(timeout=TICK.total_seconds())
         asked += 1
         wait([future], timeout=TICK.total_seconds())
 
 
-def _hang_up(connection: Connection) -> None:
-    """The server does not answer: close our end, so that nobody waits for it until TCP gives up."""
+def hang_up(connection: Connection) -> None:
+    """The server does not answer: close our end, so that nobody waits for it until TCP gives up. Any thread may."""
     with suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(connection.fileno())) as ours:
         ours.shutdown(socket.SHUT_RDWR)
 

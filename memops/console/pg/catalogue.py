@@ -28,7 +28,10 @@ Row = TypeVar("Row")
 
 @dataclass(frozen=True, kw_only=True)
 class Server:
-    """The server and database of a session, and what its role may do."""
+    """The server and database of a session, and what its role may do.
+
+    A standby has no ``timeline`` of its own; one that is promoted begins another. ``wal_position`` only ever grows.
+    """
 
     version_num: int
     version: str
@@ -37,10 +40,14 @@ class Server:
     database_oid: int
     role: str
     is_standby: bool
+    timeline: int | None
+    wal_position: int | None
     bypasses_row_security: bool
     is_superuser: bool
     can_create_databases: bool
     started_at: datetime
+    sees_all_sessions: bool = False
+    may_end_sessions: bool = False
     may_set_deadlock_timeout: bool = False
 
     @property

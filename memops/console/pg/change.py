@@ -9,20 +9,23 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg
+from django.conf import settings
 from django.db import DatabaseError, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from memops.console.errors import ChangeFailed, ConnectionLost, LockBudgetSpent, OutcomeUnknown
-from memops.console.pg import blockers, catalogue, outcome, session
+from memops.console.pg import blockers, catalogue, ending, outcome, session
+from memops.console.pg.beside import TICK, hang_up
 from memops.console.pg.blockers import Blocker
 from memops.console.pg.catalogue import JournalEntry
+from memops.console.pg.ending import Ending
 from memops.console.pg.outcome import Outcome
 from memops.console.pg.sql import query
 
@@ -34,6 +37,14 @@ DEADLOCK_TIMEOUT = timedelta(milliseconds=50)
 lock_timeout would always be first, and the change would wait for the autovacuum to end by itself."""
 
 ABOVE_DEADLOCK_TIMEOUT = timedelta(milliseconds=200)
+
+MOST_LOCK_WAITS = 5
+"""For how many of its locks a change may wait, each for all of lock_timeout, before it is taken for silent."""
+
+IDLE_FOR_TOO_LONG = "25P03"
+"""The SQLSTATE with which the server ends a transaction whose client does not go on."""
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,20 +82,25 @@ def commit_within_budget(
     prepare: Work | None = None,
     key: str,
     relation_oid: int | None,
+    also_oid: int | None = None,
     budget: Budget,
     tell: Tell,
+    idle: Ending | None = None,
 ) -> Change:
     """Do ``work`` in one transaction on the target; its journal entry carries ``key``.
 
-    ``prepare`` is done on the same connection before each transaction begins.
+    ``prepare`` is done on the same connection before each transaction begins. ``relation_oid`` and ``also_oid`` are the
+    tables that it locks: who holds them is named, and ended if ``idle`` says so.
     Raises LockBudgetSpent (with who is in the way), ConnectionLost, ChangeFailed: nothing was changed. Raises
     OutcomeUnknown if the target does not say.
     """
     began = time.monotonic()
     tries = 0
     pause = FIRST_PAUSE
+    locked = [oid for oid in (relation_oid, also_oid) if oid]
     with _OwnThread(alias) as thread, session.connect(alias, application_name="memops looks for blockers") as looker:
-        may_shorten = catalogue.server(looker).may_set_deadlock_timeout
+        server = catalogue.server(looker)
+        may_shorten = server.may_set_deadlock_timeout
         usual_deadlock_timeout = timedelta(
             milliseconds=looker.execute(query("change", "deadlock_timeout")).fetchall()[0][0]
         )
@@ -92,6 +108,7 @@ def commit_within_budget(
         while True:
             tries += 1
             xid = ""
+            thread.patience = settings.MEMOPS_PATIENCE + MOST_LOCK_WAITS * lock_timeout
             try:
                 thread.connect(prepare)
                 started = time.monotonic()
@@ -102,28 +119,31 @@ def commit_within_budget(
             except DatabaseError as error:
                 thread.abandon()
                 if not _is_lock_wait(error):
-                    return _after_error(alias, error, key=key, xid=xid, tries=tries, began=began)
+                    return _after_error(alias, error, server.identity, key=key, xid=xid, tries=tries, began=began)
             else:
-                found = outcome.read(alias, key=key, xid=xid)
+                found = outcome.read(alias, key=key, xid=xid, server=server.identity)
                 if not found.known:
                     raise OutcomeUnknown(target=alias)
                 return Change(
                     entry=found.entry, xid=xid, took=took, tries=tries, waited=timedelta(seconds=started - began)
                 )
             waited = timedelta(seconds=time.monotonic() - began)
-            in_the_way = _blockers(looker, relation_oid)
+            in_the_way = _blockers(looker, locked)
             if waited >= budget.total:
                 raise LockBudgetSpent(
                     target=alias,
                     waited=f"{waited.total_seconds():.1f} s",
                     tries=tries,
                     blockers="; ".join(map(str, in_the_way)) or "sessions that had ended when memops looked",
+                    advice=ending.advice(in_the_way, idle),
                 )
             if tries == 1 or tries % 10 == 0:
                 tell.line(
                     f"Try {tries}: the table is in use by"
                     f" {'; '.join(map(str, in_the_way)) or 'a session that has ended'}."
                 )
+            if idle is not None and idle.end_those(looker, locked):
+                pause = FIRST_PAUSE
             lock_timeout = budget.lock_timeout
             if not may_shorten and any(one.kind == "autovacuum" for one in in_the_way):
                 # The one case in which a longer wait is asked for on purpose; the next try is short again.
@@ -137,18 +157,20 @@ def commit_within_budget(
             pause = min(pause * 2, LONGEST_PAUSE)
 
 
-def _after_error(alias: str, error: DatabaseError, *, key: str, xid: str, tries: int, began: float) -> Change:
+def _after_error(
+    alias: str, error: DatabaseError, server: str, *, key: str, xid: str, tries: int, began: float
+) -> Change:
     """An error that is no lock wait: the target says whether the change is there all the same."""
     cause = error.__cause__
     sqlstate = getattr(cause, "sqlstate", None)
     # Without a transaction number the work was never begun.
-    found = outcome.read(alias, key=key, xid=xid) if xid else Outcome(entry=None, known=True)
+    found = outcome.read(alias, key=key, xid=xid, server=server) if xid else Outcome(entry=None, known=True)
     if found.entry is not None:
         waited = timedelta(seconds=time.monotonic() - began)
         return Change(entry=found.entry, xid=xid, took=timedelta(0), tries=tries, waited=waited)
     if not found.known:
         raise OutcomeUnknown(target=alias) from error
-    if sqlstate is None or sqlstate.startswith(("08", "57P")):
+    if sqlstate is None or sqlstate.startswith(("08", "57P", IDLE_FOR_TOO_LONG)):
         raise ConnectionLost(target=alias) from error
     raise ChangeFailed(target=alias, problem=_message(cause)) from error
 
@@ -172,47 +194,63 @@ def _milliseconds(time: timedelta) -> str:
     return f"{time / timedelta(milliseconds=1):.0f}ms"
 
 
-def _blockers(looker: psycopg.Connection[Any], relation_oid: int | None) -> list[Blocker]:
-    if not relation_oid:
-        return []
+def _blockers(looker: psycopg.Connection[Any], locked: list[int]) -> list[Blocker]:
     try:
-        return blockers.of_relation(looker, relation_oid)
+        return blockers.of_relations(looker, locked)
     except psycopg.Error:
         return []  # Who cannot look goes on trying: the change has a session of its own.
 
 
 class _OwnThread:
     """A thread for the transaction: Django's connections are one a thread, and the caller's must stay free, even
-    where target and console share a database, to write down what happens while the transaction is open."""
+    where target and console share a database, to write down what happens while the transaction is open.
+
+    A server that says nothing for ``patience`` is hung up on. What the thread meets then is a lost connection, and
+    what became of the change is asked as after any other.
+    """
 
     def __init__(self, alias: str) -> None:
         self.alias = alias
+        self.patience: timedelta = settings.MEMOPS_PATIENCE
         self.pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="memops-change")
         self.open = ExitStack()
+        self.wrapper: BaseDatabaseWrapper | None = None
 
     def __enter__(self) -> _OwnThread:
         return self
 
     def __exit__(self, *ending: object) -> None:
-        self.pool.submit(self._close).result()
+        self._have_done(self._close)
         self.pool.shutdown()
 
     def connect(self, prepare: Work | None) -> None:
-        self.pool.submit(self._connect, prepare).result()
+        self._have_done(self._connect, prepare)
 
     def begin(self, *, key: str, lock_timeout: timedelta, shorten_deadlock_timeout: bool) -> str:
-        return self.pool.submit(self._begin, key, lock_timeout, shorten_deadlock_timeout).result()
+        return self._have_done(self._begin, key, lock_timeout, shorten_deadlock_timeout)
 
     def finish(self, work: Work) -> None:
-        self.pool.submit(self._finish, work).result()
+        self._have_done(self._finish, work)
 
     def abandon(self) -> None:
-        self.pool.submit(self._close).result()
+        self._have_done(self._close)
+
+    def _have_done(self, work: Callable[..., Result], *arguments: object) -> Result:
+        future = self.pool.submit(work, *arguments)
+        wait([future], timeout=self.patience.total_seconds())
+        while not future.done():
+            if self.wrapper is not None and self.wrapper.connection is not None:
+                hang_up(self.wrapper.connection)
+            wait([future], timeout=TICK.total_seconds())
+        return future.result()
 
     def _connect(self, prepare: Work | None) -> None:
-        connections[self.alias].ensure_connection()
+        self.wrapper = connections[self.alias]
+        self.wrapper.ensure_connection()
+        with self.wrapper.cursor() as cursor:
+            cursor.execute(query("session", "notice_lost_client"), {"pid": None})
         if prepare is not None:
-            prepare(connections[self.alias])
+            prepare(self.wrapper)
 
     def _begin(self, key: str, lock_timeout: timedelta, shorten_deadlock_timeout: bool) -> str:
         connection = connections[self.alias]

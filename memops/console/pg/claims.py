@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import psycopg
+from django.db import connections
 
 from memops.console.pg import session
 from memops.console.pg.sql import query
@@ -31,11 +32,15 @@ class Held:
     key: int
 
     def is_held(self) -> bool:
+        """And does a session that is opened now see it? The alias may have come to lead to another server meanwhile.
+
+        Raises TargetUnreachable where none can be opened, and the lock is still held.
+        """
         try:
-            answer = self.connection.execute(query("claims", "is_mine"), {"space": self.space, "key": self.key})
-            return bool(answer.fetchall()[0][0])
+            mine = self.connection.execute(query("claims", "mine"), {"space": self.space, "key": self.key}).fetchall()
         except psycopg.Error:
             return False
+        return bool(mine) and _is_held(self.alias, self.space, self.key, pid=mine[0][0])
 
 
 @contextmanager
@@ -53,8 +58,16 @@ def hold_target(alias: str) -> Iterator[Held | None]:
 
 
 def run_is_held(alias: str, run_id: int) -> bool:
+    """Does a session hold this run? Every page that shows it asks, so this takes no session of its own: Django's sees
+    the locks of all sessions as well. Raises DatabaseError."""
+    with connections[alias].cursor() as cursor:
+        cursor.execute(query("claims", "is_held"), {"space": RUNS, "key": run_id % HIGHEST_KEY, "pid": None})
+        return bool(cursor.fetchone()[0])
+
+
+def _is_held(alias: str, space: int, key: int, *, pid: int | None = None) -> bool:
     with session.connect(alias, application_name="memops looks for a worker") as connection:
-        answer = connection.execute(query("claims", "is_anyones"), {"space": RUNS, "key": run_id % HIGHEST_KEY})
+        answer = connection.execute(query("claims", "is_held"), {"space": space, "key": key, "pid": pid})
         return bool(answer.fetchall()[0][0])
 
 

@@ -6,7 +6,6 @@ import hashlib
 import inspect
 import sys
 
-from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.migrations import Migration
 from django.db.migrations.executor import MigrationExecutor
@@ -14,23 +13,25 @@ from django.db.migrations.recorder import MigrationRecorder
 
 from memops import sql
 from memops.console.errors import NotAtomic
+from memops.console.pg import catalogue, session
 
 LABEL = "memops"
 
 
-def known() -> dict[str, str]:
+def known(*, app: str = LABEL) -> dict[str, str]:
     """The migrations that this version of memops has, and the hash of what each one executes."""
     executor = MigrationExecutor(None)  # without a connection it reads the files alone
     return {
         name: _source_hash(executor.loader.disk_migrations[label, name])
         for label, name in sorted(executor.loader.disk_migrations)
-        if label == LABEL
+        if label == app
     }
 
 
-def applied(alias: str) -> list[str]:
-    """Which of them the target has recorded, the oldest first. A target without a history has none."""
-    return sorted(name for label, name in MigrationRecorder(connections[alias]).applied_migrations() if label == LABEL)
+def applied(alias: str, *, app: str = LABEL) -> list[str]:
+    """Which of them the target has recorded, the oldest first. Raises TargetUnreachable."""
+    with session.connect(alias, application_name="memops reads the history") as connection:
+        return catalogue.migrations(connection, app)
 
 
 def not_atomic() -> list[str]:

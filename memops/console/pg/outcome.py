@@ -7,15 +7,16 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 import psycopg
+from django.conf import settings
 
 from memops.console.errors import TargetUnreachable
 from memops.console.pg import catalogue, session
 from memops.console.pg.catalogue import JournalEntry
 
-PATIENCE = timedelta(seconds=10)
-"""How long a transaction may go on that has lost its client: the server notices only when it next looks."""
-
 BETWEEN_LOOKS_SECONDS = 0.25
+
+ELSEWHERE = "elsewhere"
+"""What the database that was changed has to say cannot be heard now."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,27 +27,36 @@ class Outcome:
     known: bool
 
 
-def read(alias: str, *, key: str, xid: str, patience: timedelta = PATIENCE) -> Outcome:
+def read(alias: str, *, key: str, xid: str, server: str = "", patience: timedelta | None = None) -> Outcome:
     """Did the change of the run with this key commit? ``xid`` is its transaction, stored before the change began.
 
-    Waits ``patience`` for a transaction that is still in progress. Where the target does not answer, or the transaction
-    goes on, the outcome is not known. See https://www.postgresql.org/docs/current/functions-info.html (pg_xact_status).
+    ``server`` is the identity of the database that was changed: another one behind the alias, or a standby that may be
+    behind the primary, proves nothing by not having heard of it.
+
+    Waits ``patience`` (MEMOPS_PATIENCE, if None) for a target that does not answer, and for a transaction that is still
+    in progress: the server notices in its own time that it has lost its client. Otherwise the outcome is not known.
+    See https://www.postgresql.org/docs/current/functions-info.html (pg_xact_status).
     """
-    until = time.monotonic() + patience.total_seconds()
+    until = time.monotonic() + (patience or settings.MEMOPS_PATIENCE).total_seconds()
     was_committed = False
+    status: str | None
     while True:
         try:
             with session.connect(alias, application_name="memops reads an outcome") as connection:
                 entry = next((entry for entry in catalogue.journal(connection) if entry.run_id == key), None)
                 if entry is not None:
                     return Outcome(entry=entry, known=True)
-                status = catalogue.transaction_status(connection, xid) if xid else None
+                asked = catalogue.server(connection)
+                if asked.is_standby or server not in ("", asked.identity):
+                    status = ELSEWHERE
+                else:
+                    status = catalogue.transaction_status(connection, xid) if xid else None
         except (TargetUnreachable, psycopg.OperationalError):  # or it went away between two queries
-            status = "unreachable"
+            status = ELSEWHERE
         if status == "committed" and not was_committed:
             was_committed = True  # Perhaps between the two queries: then there is an entry now.
             continue
-        if status not in ("in progress", "unreachable"):
+        if status not in ("in progress", ELSEWHERE):
             return Outcome(entry=None, known=True)
         if time.monotonic() > until:
             return Outcome(entry=None, known=False)

@@ -16,7 +16,7 @@ from django.conf import settings
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.sql import SQL, Identifier
 
-from memops.console.errors import NoScratch, TargetUnreachable
+from memops.console.errors import NoScratch, TargetLost, TargetUnreachable
 from memops.console.pg import catalogue, session
 from memops.console.pg.session import Connection
 from memops.console.pg.sql import query
@@ -104,7 +104,7 @@ def database(place: ScratchPlace, *, alias: str) -> Iterator[dict[str, str]]:
         if place.home is not None:
             embedded.start(place.home)
         with session.connect_to(
-            place.params, name=alias, application_name="memops holds a scratch database"
+            place.params, name=alias, application_name="memops holds a scratch database", works_long=True
         ) as connection:
             _drop_left_behind(connection)
             # The server frees it when this process dies, which is how the next one knows.
@@ -114,6 +114,8 @@ def database(place: ScratchPlace, *, alias: str) -> Iterator[dict[str, str]]:
             yield place.params | {"dbname": name}
     except embedded.EmbeddedFailed as error:
         raise NoScratch(target=alias, reason=f"the embedded server does not start: {error}") from error
+    except TargetLost:
+        raise  # It was there.
     except TargetUnreachable as error:
         if not place.is_ours:
             raise
@@ -138,7 +140,9 @@ def drop_left_behind(place: ScratchPlace, *, alias: str) -> list[str]:
             raise NoScratch(target=alias, reason=f"the embedded server does not start: {error}") from error
     dropped = []
     deadline = time.monotonic() + NOTICED_WITHIN_SECONDS
-    with session.connect_to(place.params, name=alias, application_name="memops drops scratch databases") as connection:
+    with session.connect_to(
+        place.params, name=alias, application_name="memops drops scratch databases", works_long=True
+    ) as connection:
         try:
             while True:
                 is_anybody_there = connection.execute(query("scratch", "is_held"), {"space": IN_USE}).fetchall()[0][0]
@@ -154,8 +158,7 @@ def _create(connection: Connection, place: ScratchPlace, name: str, alias: str) 
     try:
         connection.execute(SQL(query("scratch", "create")).format(Identifier(name), Identifier(TEMPLATE)))
     except psycopg.Error as error:
-        said = error.diag.message_primary or "the connection was lost"
-        raise NoScratch(target=alias, reason=f"{place} could not be made ({said})") from error
+        raise NoScratch(target=alias, reason=f"{place} could not be made ({session.lost(error)})") from error
 
 
 def _embedded(alias: str) -> ScratchPlace:
@@ -212,7 +215,7 @@ def _drop(place: ScratchPlace, name: str, alias: str) -> None:
 def _is_dropped(place: ScratchPlace, name: str, alias: str, how: str) -> bool:
     try:
         with session.connect_to(
-            place.params, name=alias, application_name="memops drops a scratch database"
+            place.params, name=alias, application_name="memops drops a scratch database", works_long=True
         ) as connection:
             connection.execute(SQL(query("scratch", how)).format(Identifier(name)))
     except (TargetUnreachable, psycopg.Error):

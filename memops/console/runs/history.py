@@ -5,9 +5,10 @@ from __future__ import annotations
 import uuid
 
 from django.db import IntegrityError, transaction
-from django.utils import timezone
+from django.db.models.functions import Now
 
 from memops.console.audit import record_or_log
+from memops.console.characters import shown
 from memops.console.models import QuarantinedTable, Run, Target
 from memops.console.pg import catalogue, session
 from memops.console.pg.catalogue import JournalEntry, QuarantinedRelation
@@ -29,9 +30,11 @@ def notice(alias: str) -> list[Run]:
     Raises TargetUnreachable.
     """
     target = targets.get(alias)
-    with session.connect(alias, application_name="memops reads the journal") as connection:
+    with session.connect(alias, application_name="memops reads the journal", patience=session.PROMPT) as connection:
         server = catalogue.server(connection)
-        identity = f"{server.system_identifier}/{server.database_oid}"
+        if server.is_standby:
+            return []  # It may be behind: what it does not have yet is not missing.
+        identity = server.identity
         seen = target.journal_seen if target.journal_server == identity else 0
         entries = catalogue.journal(connection, after_id=seen)
         kept = catalogue.quarantined(connection)
@@ -57,12 +60,12 @@ def _take(target: Target, identity: str, entry: JournalEntry) -> Run | None:
                 kind=KINDS[entry.action],
                 state=Run.State.DONE,
                 origin=Run.Origin.BY_HAND,
-                requester_name=f"{entry.by_role} ({entry.application_name or 'no application name'})",
+                requester_name=shown(f"{entry.by_role} ({entry.application_name or 'no application name'})"),
                 reason="Noticed in the target's journal: it was done without the console, so without plan and approval."
                 if not entry.run_id
                 else "Noticed in the target's journal: another memops console has done it.",
                 requested_at=entry.happened_at,
-                ended_at=timezone.now() if entry.happened_at > timezone.now() else entry.happened_at,
+                ended_at=entry.happened_at,  # By the target's clock, as the request: it may go before ours.
                 server=identity,
                 journal_entry=entry.id,
             )
@@ -89,5 +92,5 @@ def _mark_missing(alias: str, identity: str, kept: list[QuarantinedRelation]) ->
     for table in QuarantinedTable.objects.filter(target=alias, server=identity, state=QuarantinedTable.State.KEPT):
         if (table.name, table.table_oid) not in there:
             QuarantinedTable.objects.filter(pk=table.pk, state=QuarantinedTable.State.KEPT).update(
-                state=QuarantinedTable.State.MISSING, left_at=timezone.now()
+                state=QuarantinedTable.State.MISSING, left_at=Now()
             )

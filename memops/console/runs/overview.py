@@ -8,7 +8,7 @@ from enum import StrEnum
 import psycopg
 from django.conf import settings
 
-from memops.console.errors import ConsoleError, TableLocked
+from memops.console.errors import ConsoleError, PoolerBetween, TableLocked
 from memops.console.models import Backup, QuarantinedTable, Run, Target
 from memops.console.models.plans import TableSeen
 from memops.console.runs import history, reconcile, targets
@@ -64,6 +64,8 @@ def overview(alias: str) -> Overview:
         state, text = TargetState.UNREACHABLE, "It does not answer, so its state is not known."
         if isinstance(error, TableLocked):
             state, text = TargetState.LOCKED, "Another session has locked memory_chunks, so its state is not known."
+        elif isinstance(error, PoolerBetween):
+            text = "It is reached through a pooler, so its state is not known."
         seen = Overview(
             target=target,
             environment=_environment(alias),

@@ -16,19 +16,26 @@ from memops.console.errors import NothingToUndo, NothingToVerify, StalePlan
 from memops.console.models import Backup, QuarantinedTable, Run
 from memops.console.models.plans import Plan, changes
 from memops.console.pg import migrations
-from memops.console.runs import kinds, targets
+from memops.console.runs import idle, kinds, targets
 from memops.console.steps import examination
 from memops.console.steps.examination import Examination
 
 NO_LOCK = "None that a reader or a writer would notice: pg_dump and the check read a snapshot (access share)."
 EXCLUSIVE = "Access exclusive on memory_chunks, for the milliseconds of one transaction."
+ALSO_OF_THE_EMPTY_TABLE = ("dependent", "not owner", "in use", "prepared transaction")
+"""What an undo has to know of the table that gives way to the old one."""
 
 
-def plan_rollback(alias: str, *, emergency: bool = False) -> Plan:
-    """Plan to take memory_chunks out of service. Raises TargetUnreachable, UnknownTarget."""
+def plan_rollback(alias: str, *, emergency: bool = False, end_idle: timedelta | None = None) -> Plan:
+    """Plan to take memory_chunks out of service. Transactions that idle on it for longer than ``end_idle`` are ended.
+
+    Raises EndIdleInvalid, TargetUnreachable, UnknownTarget.
+    """
+    idle.check(end_idle)
     targets.get(alias)
     found = examination.look(alias)
     _rollback_rules(found)
+    examination.idle_rules(found, end_idle=end_idle)
     folder = examination.backup_folder(alias)
     examination.backup_rules(found, folder=folder)
     if emergency:
@@ -42,14 +49,20 @@ def plan_rollback(alias: str, *, emergency: bool = False) -> Plan:
         emergency=emergency,
         text=f"{sql.down()}\n{sql.forget_history()}",
         lock=EXCLUSIVE,
+        end_idle=end_idle,
+        waits=True,
         backup_folder=str(folder),
         brings_back="The next deploy creates an empty memory_chunks: manage.py migrate memops."
         " Undo of this run brings the rows back.",
     )
 
 
-def plan_undo(run: Run) -> Plan:
-    """Plan to move the table that ``run`` has quarantined back. Raises NothingToUndo, TargetUnreachable."""
+def plan_undo(run: Run, *, end_idle: timedelta | None = None) -> Plan:
+    """Plan to move the table that ``run`` has quarantined back. ``end_idle`` as for a rollback.
+
+    Raises EndIdleInvalid, NothingToUndo, TargetUnreachable.
+    """
+    idle.check(end_idle)
     table = QuarantinedTable.objects.filter(run=run).first()
     if table is None:
         raise NothingToUndo(
@@ -76,13 +89,17 @@ def plan_undo(run: Run) -> Plan:
         )
     elif standing.table is not None:
         found.warn("empty table", "public.memory_chunks exists and is empty: it is dropped to make room.")
-        found.findings += [finding for finding in standing.findings if finding.code in ("dependent", "not owner")]
+        found.findings += [finding for finding in standing.findings if finding.code in ALSO_OF_THE_EMPTY_TABLE]
+        found.blockers += standing.blockers
+    examination.idle_rules(found, end_idle=end_idle)
     return _plan(
         found,
         kind=Run.Kind.UNDO,
         undoes=run.pk,
         text=f"set local memops.undo_table = '{table.name}';\n\n{sql.undo()}",
         lock=EXCLUSIVE,
+        end_idle=end_idle,
+        waits=True,
         names=list(run.saw("reverse").get("migrations") or migrations.known()),
     )
 
@@ -138,14 +155,19 @@ def still_holds(run: Run) -> None:
     now = remake(run)
     if now.digest != run.digest:
         raise StalePlan(target=run.target_id, changes="; ".join(changes(then.binding, now.binding)))
+    if (now.wal_position or 0) < (then.wal_position or 0):
+        raise StalePlan(
+            target=run.target_id,
+            changes="the server is where it was before the plan was made, so it is a copy, or was set back",
+        )
 
 
 def remake(run: Run) -> Plan:
     """The plan of a run as it would be made now."""
     if run.kind == Run.Kind.ROLLBACK:
-        return plan_rollback(run.target_id, emergency=run.emergency)
+        return plan_rollback(run.target_id, emergency=run.emergency, end_idle=run.planned().end_idle)
     if run.kind == Run.Kind.UNDO and run.undoes is not None:
-        return plan_undo(run.undoes)
+        return plan_undo(run.undoes, end_idle=run.planned().end_idle)
     if run.kind == Run.Kind.VERIFY and run.subject is not None:
         return plan_verify(run.subject)
     relation = run.planned().relation
@@ -199,6 +221,8 @@ def _plan(
     text: str,
     lock: str,
     emergency: bool = False,
+    end_idle: timedelta | None = None,
+    waits: bool = False,
     backup_folder: str = "",
     relation: str = "public.memory_chunks",
     undoes: int | None = None,
@@ -214,6 +238,8 @@ def _plan(
         "kind": str(kind),
         "target": found.alias,
         "server": found.server_identity,
+        # A copy of the server's files has the same identity; a standby that was promoted begins another timeline.
+        "server_timeline": found.server.timeline or "none, for it is a standby",
         "table_oid": found.relation.oid if found.relation else None,
         "policies": _policies(found),
         "migrations": names,
@@ -221,6 +247,7 @@ def _plan(
         "sql": hashlib.sha256(text.encode()).hexdigest(),
         "lock_timeout_seconds": lock_timeout.total_seconds(),
         "lock_budget_seconds": lock_budget.total_seconds(),
+        "end_idle_seconds": end_idle.total_seconds() if end_idle is not None else None,
         "emergency": emergency,
         "relation": relation,
         "undoes": undoes,
@@ -241,6 +268,8 @@ def _plan(
         lock=lock,
         lock_timeout=lock_timeout,
         lock_budget=lock_budget,
+        end_idle=end_idle,
+        idle=idle.words(end_idle) if waits else "",
         relation=relation,
         emergency=emergency,
         undoes=undoes,
@@ -249,6 +278,7 @@ def _plan(
         backup_folder=backup_folder,
         scratch=found.scratch,
         brings_back=brings_back,
+        wal_position=found.server.wal_position,
     )
 
 

@@ -19,7 +19,7 @@ class Found:
     xid: str = ""
 
 
-def outcome_of(run: Run, *, patience: timedelta = outcome.PATIENCE) -> Found:
+def outcome_of(run: Run, *, patience: timedelta | None = None) -> Found:
     """Read what happened. A run that never began its transaction has changed nothing, whether the target answers or
     not."""
     run.refresh_from_db()
@@ -27,7 +27,7 @@ def outcome_of(run: Run, *, patience: timedelta = outcome.PATIENCE) -> Found:
         return Found(outcome=run.outcome, xid=run.xid)
     if not run.xid:
         return Found(outcome=Run.Outcome.NOTHING)
-    read = outcome.read(run.target_id, key=str(run.key), xid=run.xid, patience=patience)
+    read = outcome.read(run.target_id, key=str(run.key), xid=run.xid, server=run.server, patience=patience)
     if read.entry is not None:
         return Found(outcome=record_change(run, read.entry), xid=run.xid)
     return Found(outcome=Run.Outcome.NOTHING if read.known else "", is_unknown=not read.known, xid=run.xid)

@@ -33,7 +33,7 @@ def compare(run: Run, log: StepLog) -> Compared:
     backup = newest_of(run)
     if backup is None:
         raise BackupDiffers(target=run.target_id, relation=table.relation, why="there is no backup of this run")
-    with session.connect(run.target_id, application_name="memops compares") as connection:
+    with session.connect(run.target_id, application_name="memops compares", works_long=True) as connection:
         found = fingerprint.of(
             connection,
             schema="memops_quarantine",

@@ -31,7 +31,7 @@ class Postchecked:
 def postcheck(run: Run, log: StepLog) -> Postchecked:
     """Compare the target with what the run was to leave. Raises PostcheckFailed, which names every check that
     failed."""
-    with session.connect(run.target_id, application_name="memops checks") as connection:
+    with session.connect(run.target_id, application_name="memops checks", works_long=True) as connection:
         look = _after_undo if run.kind == Run.Kind.UNDO else _after_rollback
         checks = [*look(run, connection), *_others_untouched(run, connection)]
     for check in checks:

@@ -8,9 +8,17 @@ select
     d.oid::bigint as database_oid,
     r.rolname::text as role,
     pg_catalog.pg_is_in_recovery() as is_standby,
+    case when not pg_catalog.pg_is_in_recovery() then
+        ('x' || pg_catalog.left(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_insert_lsn()), 8))::bit(32)::int
+    end as timeline,
+    case when not pg_catalog.pg_is_in_recovery() then
+        pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_insert_lsn(), '0/0')::bigint
+    end as wal_position,
     r.rolsuper or r.rolbypassrls as bypasses_row_security,
     r.rolsuper as is_superuser,
     r.rolsuper or r.rolcreatedb as can_create_databases,
+    pg_catalog.pg_has_role('pg_read_all_stats', 'usage') as sees_all_sessions,
+    pg_catalog.pg_has_role('pg_signal_backend', 'usage') as may_end_sessions,
     pg_catalog.pg_postmaster_start_time() as started_at
 from pg_catalog.pg_database d, pg_catalog.pg_roles r
 where d.datname = pg_catalog.current_database() and r.rolname = current_user

@@ -4,7 +4,8 @@ select
     pg_catalog.set_config('memops.run_id', %(key)s::text, true),
     pg_catalog.set_config('lock_timeout', %(lock_timeout)s::text, true),
     pg_catalog.set_config('statement_timeout', '0', true),
-    pg_catalog.set_config('idle_in_transaction_session_timeout', '0', true),
+    -- Nobody is to queue behind the lock of a client that does not go on.
+    pg_catalog.set_config('idle_in_transaction_session_timeout', '10s', true),
     pg_catalog.set_config('application_name', 'memops', true),
     pg_catalog.pg_current_xact_id()::text
 
