@@ -16,11 +16,11 @@ help:  ## what can be made
 demo: $(INSTALLED)  ## the console, with an embedded PostgreSQL, demo data and logins; Ctrl-C ends it
 	@exec $(BIN)/python manage.py memops demo
 
-test: $(INSTALLED) chromium  ## every test, on an embedded PostgreSQL of its own
-	@exec $(BIN)/python -m pytest
+test: $(INSTALLED) chromium  ## every test, on embedded PostgreSQL servers of their own
+	@exec $(BIN)/python -m tests
 
 test-faults: $(INSTALLED)  ## kill everything, 200 times at random moments, and see whether anything was lost
-	@RANDOM_KILLS=$${RANDOM_KILLS:-200} exec $(BIN)/python -m pytest tests/faults
+	@RANDOM_KILLS=$${RANDOM_KILLS:-200} LOAD_RUNS=$${LOAD_RUNS:-200} exec $(BIN)/python -m pytest tests/faults
 
 setup: $(INSTALLED)  ## the virtual environment .venv, with everything in it
 

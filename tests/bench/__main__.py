@@ -1,4 +1,4 @@
-"""`python -m tests.bench [quarantine] [guided] [stall] [--rows N ...] [--rounds N]`; without a name, all of them."""
+"""`python -m tests.bench [quarantine] [guided] [stall] [load] [--rows N ...] [--rounds N]`; without a name, all."""
 
 import argparse
 import os
@@ -9,9 +9,9 @@ import django
 
 django.setup()
 
-from tests.bench import figures, ground, guided, quarantine, stall  # noqa: E402  Django has to be set up first
+from tests.bench import figures, ground, guided, load, quarantine, stall  # noqa: E402  Django has to be set up first
 
-BENCHMARKS = {"quarantine": quarantine, "guided": guided, "stall": stall}
+BENCHMARKS = {"quarantine": quarantine, "guided": guided, "stall": stall, "load": load}
 
 
 def main() -> None:

@@ -3,12 +3,14 @@
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from django.conf import settings
 
 from memops.console import children, supervisor
 from memops.console.models import Run, Step
+from memops.console.models.plans import Plan
 from memops.console.runs import history, queue
 from memops.console.runs.advance import advance
 from memops.console.runs.plan import plan_rollback
@@ -22,11 +24,19 @@ LONGEST_SECONDS = 120.0
 
 def guided() -> Run:
     """With a proved backup, to its end, in this process."""
-    asked = _request(emergency=False)
-    advance(asked.pk)
-    asked.refresh_from_db()
-    assert (asked.state, asked.outcome) == (Run.State.DONE, Run.Outcome.QUARANTINED), asked.error
-    return asked
+    history.notice("default")
+    run = done(plan_rollback("default", emergency=False))
+    assert run.outcome == Run.Outcome.QUARANTINED
+    return run
+
+
+def done(plan: Plan) -> Run:
+    """Asked for, and executed to its end, in this process."""
+    run = requested(plan)
+    advance(run.pk)
+    run.refresh_from_db()
+    assert run.state == Run.State.DONE, run.error
+    return run
 
 
 def emergency(database: str) -> Run:
@@ -34,25 +44,37 @@ def emergency(database: str) -> Run:
 
     What would follow is the backup that ``guided`` measures.
     """
-    argv = [sys.executable, "-m", "tests.bench.executor"]
-    with children.start(
-        argv, env=_environment(database), stdin=children.PIPE, stdout=children.PIPE, cwd=CLONE
-    ) as executor:
-        executor.stdout.readline()
+    with ready_process(database) as execute:
         asked = _request(emergency=True)
-        executor.stdin.write(f"{asked.pk}\n".encode())
-        executor.stdin.flush()
-        _wait_for(lambda: _is_checked(asked.pk))
+        executor = execute(asked)
+        wait_for(lambda: _is_checked(asked.pk))
         executor.kill()
     return asked
 
 
+@contextmanager
+def ready_process(database: str) -> Iterator[Callable[[Run], children.Child]]:
+    """One that has everything imported; it executes the run that it is given."""
+    argv = [sys.executable, "-m", "tests.bench.executor"]
+    with children.start(
+        argv, env=environment(database), stdin=children.PIPE, stdout=children.PIPE, cwd=CLONE
+    ) as executor:
+        executor.stdout.readline()
+
+        def execute(run: Run) -> children.Child:
+            executor.stdin.write(f"{run.pk}\n".encode())
+            executor.stdin.flush()
+            return executor
+
+        yield execute
+
+
 def emergency_by_worker(database: str) -> Run:
     """By a worker process that waits for the queue's bell; it is killed as soon as the postcheck has ended."""
-    with children.start(supervisor.worker_command(), env=_environment(database)) as worker:
-        _wait_for(lambda: queue.state().worker_alive)
+    with children.start(supervisor.worker_command(), env=environment(database)) as worker:
+        wait_for(lambda: queue.state().worker_alive)
         asked = _request(emergency=True)
-        _wait_for(lambda: _is_checked(asked.pk))
+        wait_for(lambda: _is_checked(asked.pk))
         worker.kill()
     return asked
 
@@ -67,7 +89,10 @@ def until_checked(run: Run) -> float:
 
 def _request(*, emergency: bool) -> Run:
     history.notice("default")
-    plan = plan_rollback("default", emergency=emergency)
+    return requested(plan_rollback("default", emergency=emergency))
+
+
+def requested(plan: Plan) -> Run:
     requester = Requester(name="bench", origin=Run.Origin.COMMAND)
     return submit(plan, requester=requester, reason="benchmark", seen_digest=plan.digest)
 
@@ -76,14 +101,14 @@ def _is_checked(run_id: int) -> bool:
     return Step.objects.filter(run=run_id, name="postcheck", ended_at__isnull=False).exists()
 
 
-def _wait_for(happened: Callable[[], bool]) -> None:
+def wait_for(happened: Callable[[], bool]) -> None:
     deadline = time.monotonic() + LONGEST_SECONDS
     while not happened():
         assert time.monotonic() < deadline, f"It did not happen within {LONGEST_SECONDS} s."
         time.sleep(0.02)
 
 
-def _environment(database: str) -> dict[str, str]:
+def environment(database: str) -> dict[str, str]:
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in os.environ}
     return kept | {
         "LANG": "C.UTF-8",

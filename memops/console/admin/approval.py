@@ -6,12 +6,11 @@ from typing import Any
 
 from django.contrib.auth.models import AnonymousUser, User
 from django.http import HttpRequest
-from django.utils import timezone
 
 from memops.console.admin import permissions, sign_in
 from memops.console.admin.acts import Act, person, typed
 from memops.console.models import Approval, Run
-from memops.console.runs import approvals
+from memops.console.runs import approvals, window
 from memops.console.runs.request import key_of
 
 
@@ -33,7 +32,7 @@ def context(run: Run, request: HttpRequest) -> dict[str, Any]:
         "decide_why_not": _why_not(run, user, permissions.APPROVE),
         "revoke": bool(own) and run.state in (Run.State.AWAITING, Run.State.QUEUED),
         "withdraw": open_ and permissions.may(user, permissions.FOR_KIND[run.kind], run.target),
-        "awaits": _awaits(run, found),
+        "awaits": _awaits(run),
         "start": open_,
         "start_why_not": _start_why_not(run, user, found),
         "ask_password": not sign_in.is_recent(request),
@@ -47,14 +46,14 @@ def context(run: Run, request: HttpRequest) -> dict[str, Any]:
 
 def has_moved_on(run: Run, request: HttpRequest) -> bool:
     """Does the page that asks offer something else than what can be done now?"""
-    return request.GET.get("awaits", awaits := _awaits(run, approvals.standing(run))) != awaits
+    return "awaits" in request.GET and request.GET["awaits"] != _awaits(run)
 
 
-def _awaits(run: Run, found: approvals.Standing) -> str:
+def _awaits(run: Run) -> str:
     """Whom an open request waits for; empty where there is nothing to wait for any more."""
     if run.state != Run.State.AWAITING:
         return ""
-    return "start" if found.is_approved else "people"
+    return "start" if approvals.is_approved(run) else "people"
 
 
 def approve(request: HttpRequest, run: Run) -> str:
@@ -118,6 +117,6 @@ def _why_not(run: Run, user: User | AnonymousUser, permission: str) -> str:
 def _start_why_not(run: Run, user: User | AnonymousUser, found: approvals.Standing) -> str:
     if not found.is_approved:
         return f"It needs {found.missing} more approval{'' if found.missing == 1 else 's'}."
-    if run.not_before is not None and run.not_before > timezone.now():
+    if window.is_to_come(run):
         return f"It may begin {run.window}."
     return "" if permissions.may(user, permissions.START) else permissions.missing(permissions.START)

@@ -10,7 +10,7 @@ from django.contrib.auth.models import AnonymousUser, User
 from memops.console import units
 from memops.console.admin import offers, permissions, readable
 from memops.console.models import QuarantinedTable, Run, Step
-from memops.console.runs import approvals, queue, reconcile
+from memops.console.runs import approvals, idle, queue, reconcile
 
 PROOFS = ("verify", "postcheck", "compare")
 """Steps whose checks, together, are the proof that a run did what it should."""
@@ -63,6 +63,7 @@ def live(run: Run, user: User | AnonymousUser) -> dict[str, Any]:
         "steps": [_shown(step, lost=lost) for step in steps],
         "proof": _proof(steps) if run.state == Run.State.DONE else [],
         "quarantined": table,
+        "ended_sessions": [idle.named(one) for step in steps for one in step.ended_sessions],
         "backups": list(run.backups.select_related("target")),
         "undos": undos,
         "undo": _undo(run, user, table, undos),
@@ -76,7 +77,7 @@ def live(run: Run, user: User | AnonymousUser) -> dict[str, Any]:
 
 def state_of(run: Run, *, lost: bool) -> tuple[str, str]:
     """What a run's state is called, and its word."""
-    if run.state == Run.State.AWAITING and approvals.standing(run).is_approved:
+    if run.state == Run.State.AWAITING and approvals.is_approved(run):
         return run.state, "Awaiting its start"
     return ("lost", "Worker lost") if lost else (run.state, run.get_state_display())
 
@@ -93,7 +94,7 @@ def sentence(run: Run, steps: list[Step], *, lost: bool) -> str:
     outcome = run.get_outcome_display() or "Nothing is recorded about the table"
     match run.state:
         case Run.State.AWAITING:
-            if approvals.standing(run).is_approved:
+            if approvals.is_approved(run):
                 return "Nothing is started. It waits for somebody to start it."
             return "Nothing is started. It waits until it is approved, and somebody starts it."
         case Run.State.REJECTED | Run.State.WITHDRAWN | Run.State.EXPIRED:

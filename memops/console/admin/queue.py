@@ -10,6 +10,7 @@ from django.views.decorators.http import require_safe
 
 from memops.console.models import Run
 from memops.console.runs import queue
+from memops.console.runs.listing import listed
 
 LATEST = 10
 
@@ -21,7 +22,7 @@ def queue_page(request: HttpRequest, site: AdminSite) -> HttpResponse:
     context = site.each_context(request) | {
         "title": "Queue",
         "queue": queue.state(),
-        "running": Run.objects.filter(state=Run.State.RUNNING).select_related("target"),
-        "ended": Run.objects.filter(ended_at__isnull=False).select_related("target").order_by("-ended_at")[:LATEST],
+        "running": listed(Run.objects.filter(state=Run.State.RUNNING)),
+        "ended": listed(Run.objects.filter(ended_at__isnull=False)).order_by("-ended_at")[:LATEST],
     }
     return TemplateResponse(request, "memops_console/queue/page.html", context)

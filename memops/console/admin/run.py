@@ -7,26 +7,28 @@ from functools import partial
 from typing import Any
 
 from django.contrib import admin, messages
-from django.db.models import Model, QuerySet
+from django.db.models import QuerySet
+from django.db.models.functions import Now
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
-from django.utils import timezone
 from django.utils.text import Truncator
 from django.views.decorators.http import require_POST, require_safe
 
 from memops.console import units
-from memops.console.admin import approval, checklist, permissions
+from memops.console.admin import approval, checklist, permissions, watching
 from memops.console.admin.acts import carried_out
 from memops.console.admin.environment import environment
 from memops.console.admin.intent import Undo
 from memops.console.admin.progress import live
 from memops.console.admin.record import RecordAdmin
+from memops.console.admin.watching import LIVE, Look
 from memops.console.audit import record
 from memops.console.errors import ConsoleError
 from memops.console.models import Run, Step
 from memops.console.runs import approvals, checklists
+from memops.console.runs.listing import listed
 from memops.console.runs.reconcile import reconcile
 from memops.console.runs.request import cancel
 from memops.console.templatetags.console import run_state
@@ -140,31 +142,35 @@ class RunAdmin(RecordAdmin):
             "target": run.target,
             "environment": environment(run.target_id),
             "plan": run.planned() if run.plan else None,
-            "now": timezone.now(),
+            # By the database's clock, as the run's own times.
+            "now": Run.objects.values_list(Now(), flat=True).get(pk=run.pk),
         }
         return TemplateResponse(request, "memops_console/run/page.html", context)
 
-    def live_view(self, request: HttpRequest, run: Run) -> HttpResponse:
+    def live_view(self, request: HttpRequest, look: Look) -> HttpResponse:
         """The part of the page that moves. After the end it is given once more, and then no longer asked for."""
-        status = 200 if run.is_open else STOP_POLLING
-        context = live(run, request.user) | {"log_by_offset": True}
-        if not run.is_open:
-            # It ends with this: the checklist can be signed now, without a reload.
-            context |= checklist.context(run, request) | {"checklist_beside": True}
-        response = TemplateResponse(request, "memops_console/run/live.html", context, status=status)
+        run, response = look.run, HttpResponse(look.live)
+        if not look.live:
+            context = live(run, request.user) | {"log_by_offset": True}
+            if not run.is_open:
+                # It ends with this: the checklist can be signed now, without a reload.
+                context |= checklist.context(run, request) | {"checklist_beside": True}
+            status = 200 if run.is_open else STOP_POLLING
+            response = TemplateResponse(request, LIVE, context, status=status)
         if approval.has_moved_on(run, request):
             # What can be done now stands outside of this part.
             response.status_code = 200
             response["HX-Refresh"] = "true"
         return response
 
-    def tail_view(self, request: HttpRequest, run: Run, position: int) -> HttpResponse:
+    def tail_view(self, request: HttpRequest, look: Look, position: int) -> HttpResponse:
         """What has come to a step's log since the offset that the page knows."""
-        step = run.steps.filter(position=position).first()
+        steps = look.run.steps.filter(position=position) if look.steps is None else look.steps
+        step = next((step for step in steps if step.position == position), None)
         given = request.GET.get("from", "0")
         if step is None or not given.isdecimal() or len(given) > 12:
             raise Http404
-        context = {"run": run, "step": step, "text": step.log[int(given) :], "offset": len(step.log)}
+        context = {"run": look.run, "step": step, "text": step.log[int(given) :], "offset": len(step.log)}
         return TemplateResponse(request, "memops_console/run/tail.html", context)
 
     def log_view(self, request: HttpRequest, run: Run) -> HttpResponse:
@@ -202,8 +208,6 @@ class RunAdmin(RecordAdmin):
 
     def get_urls(self) -> list[URLPattern]:
         pages: tuple[tuple[str, Callable[..., HttpResponse], Callable[..., Any], str], ...] = (
-            ("<int:number>/live/", self.live_view, require_safe, "live"),
-            ("<int:number>/step/<int:position>/log/", self.tail_view, require_safe, "tail"),
             ("<int:number>/log.txt", self.log_view, require_safe, "log"),
             ("<int:number>/cancel/", self.cancel_view, require_POST, "cancel"),
             ("<int:number>/reconcile/", self.reconcile_view, require_POST, "reconcile"),
@@ -216,26 +220,41 @@ class RunAdmin(RecordAdmin):
                 for name, act in checklist.ACTS.items()
             ),
         )
+        polled = (
+            ("<int:number>/live/", self.live_view, "live"),
+            ("<int:number>/step/<int:position>/log/", self.tail_view, "tail"),
+        )
+        views = [(route, self._view(page, methods, self.seen), name) for route, page, methods, name in pages]
+        views += [(route, self._view(page, require_safe, self._look), name) for route, page, name in polled]
         return [
-            path(route, self._view(page, methods), name=f"memops_console_run_{name}")
-            for route, page, methods, name in pages
+            path(route, view, name=f"memops_console_run_{name}") for route, view, name in views
         ] + super().get_urls()
 
-    def _view(self, page: Callable[..., HttpResponse], methods: Callable[..., Any]) -> Callable[..., HttpResponse]:
-        """Signed-in staff who may see the run."""
+    def _look(self, request: HttpRequest, number: int) -> Look:
+        """For what is asked for again and again: the run as everybody sees it at this moment."""
+        self.demand_view(request)
+        look = watching.look(number, lambda: self.get_object(request, str(number)))
+        if look is None:
+            raise Http404(f"There is no run {number}.")
+        self.demand_view_of(request, number, look.run)
+        return look
+
+    def _view(
+        self, page: Callable[..., HttpResponse], methods: Callable[..., Any], seen: Callable[[HttpRequest, int], Any]
+    ) -> Callable[..., HttpResponse]:
+        """Signed-in staff who may see the run; ``seen`` gives what the page gets."""
 
         def view(request: HttpRequest, number: int, **more: int) -> HttpResponse:
-            answer: HttpResponse = page(request, self.seen(request, number), **more)
+            answer: HttpResponse = page(request, seen(request, number), **more)
             return answer
 
         limited: Callable[..., HttpResponse] = methods(view)
         return self.admin_site.admin_view(limited)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Run]:
-        found: QuerySet[Run] = checklists.counted(super().get_queryset(request))
-        return found
+        return listed(super().get_queryset(request))
 
-    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Model | None:
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Run | None:
         if not object_id.isdecimal() or len(object_id) > 18:
             return None
         return (

@@ -27,6 +27,7 @@ from memops.console.admin.sign_in import SignInForm
 from memops.console.admin.target import TargetAdmin
 from memops.console.models import AuditEvent, Backup, ChecklistTemplate, Contact, QuarantinedTable, Review, Run, Target
 from memops.console.runs import approvals, checklists, queue
+from memops.console.runs.listing import listed
 from memops.console.runs.overview import overviews
 from memops.console.runs.procedure import procedure
 
@@ -97,7 +98,7 @@ class ConsoleSite(AdminSite):
             context["unreviewed"] = [(run, approvals.is_overdue(run)) for run in approvals.unreviewed()]
             unclosed = checklists.unclosed()
             context["unclosed"] = [(run, checklists.words(run)) for run in unclosed[:LATEST]]
-            context["unclosed_more"] = len(unclosed) - len(context["unclosed"])
+            context["unclosed_more"] = unclosed.count() - len(context["unclosed"])
             context["procedure"] = procedure()
-            context["runs"] = Run.objects.select_related("target")[:LATEST]
+            context["runs"] = listed(Run.objects.all())[:LATEST]
         return super().index(request, context | (extra_context or {}))

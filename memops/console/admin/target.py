@@ -23,6 +23,7 @@ from memops.console.admin.plan import plan_page
 from memops.console.admin.record import RecordAdmin
 from memops.console.errors import ConsoleError
 from memops.console.models import Backup, QuarantinedTable, Run, Target
+from memops.console.runs.listing import listed
 from memops.console.runs.overview import overview
 
 LATEST = 10
@@ -80,7 +81,7 @@ class TargetAdmin(RecordAdmin):
             "title": f"Target {target.alias}",
             "target": target,
             "environment": environment(target.alias),
-            "runs": Run.objects.filter(target=target).select_related("target")[:LATEST],
+            "runs": listed(Run.objects.filter(target=target))[:LATEST],
         }
         backups = Backup.objects.filter(target=target).select_related("target")[:LATEST]
         try:
@@ -138,11 +139,13 @@ class TargetAdmin(RecordAdmin):
         mode = request.GET.get("mode", "guided")
         if mode not in ("guided", "emergency"):
             raise Http404("A rollback is guided or an emergency one: ?mode=guided or ?mode=emergency.")
-        return RollBack(target=target, emergency=mode == "emergency")
+        return RollBack(target=target, emergency=mode == "emergency", end_idle=_end_idle(request))
 
     def _undo(self, request: HttpRequest, target: Target, *, subject: int) -> Intent:
         return Undo(
-            target=target, run=get_object_or_404(Run.objects.select_related("target"), pk=subject, target=target)
+            target=target,
+            run=get_object_or_404(Run.objects.select_related("target"), pk=subject, target=target),
+            end_idle=_end_idle(request),
         )
 
     def _backup(self, request: HttpRequest, target: Target) -> Intent:
@@ -155,3 +158,7 @@ class TargetAdmin(RecordAdmin):
 
     def _verify(self, request: HttpRequest, target: Target, *, subject: int) -> Intent:
         return Verify(target=target, backup=get_object_or_404(Backup, pk=subject, target=target))
+
+
+def _end_idle(request: HttpRequest) -> str:
+    return str(request.GET.get("end_idle", "")).strip()

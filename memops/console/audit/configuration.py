@@ -34,7 +34,7 @@ def notice() -> None:
         return
     now = snapshot()
     try:
-        last = trail.last_of("settings.")
+        last = trail.last_of(SEEN, CHANGED)
     except (TargetUnreachable, psycopg.Error) as error:
         raise AuditUnwritable(problem=type(error).__name__) from error
     if last is None:

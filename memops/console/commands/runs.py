@@ -5,33 +5,29 @@ from __future__ import annotations
 import argparse
 
 from memops.console.commands import Exit, records
+from memops.console.commands.arguments import between
 from memops.console.commands.output import Output
 from memops.console.errors import ConsoleError
 from memops.console.models import Run
 from memops.console.runs import history, targets
+from memops.console.runs.listing import listed
 
 HELP = "the history of runs, the newest first"
 
 MOST = 1000
 
 
-def limit(text: str) -> int:
-    number = int(text)
-    if not 1 <= number <= MOST:
-        raise argparse.ArgumentTypeError(f"has to be between 1 and {MOST}")
-    return number
-
-
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--target", metavar="ALIAS", help="of this target alone")
-    parser.add_argument("--limit", type=limit, default=20, help=f"how many, up to {MOST} (default: 20)")
+    parser.add_argument("--limit", type=between(1, MOST), default=20, help=f"how many, up to {MOST} (default: 20)")
 
 
 def run(options: argparse.Namespace, out: Output) -> int:
-    asked = [targets.get(options.target)] if options.target else targets.sync()
+    asked = targets.sync() if options.target is None else [targets.get(options.target)]
     _take_in([target.alias for target in asked], out)
-    found = Run.objects.select_related("target", "quarantined_table").prefetch_related("steps", "backups")
-    if options.target:
+    found = listed(Run.objects.select_related("quarantined_table", "glass_review"))
+    found = found.prefetch_related("steps", "backups", "approvals")
+    if options.target is not None:
         found = found.filter(target=options.target)
     shown = list(found[: options.limit])
     out.table(records.COLUMNS, [records.one_line(run) for run in shown])

@@ -80,10 +80,10 @@ def hash_of(sequence: int) -> str | None:
     return str(found[0]) if found else None
 
 
-def last_of(prefix: str) -> dict[str, str] | None:
-    """Details of the last event whose action begins so. Raises TargetUnreachable, psycopg.Error."""
+def last_of(*actions: str) -> dict[str, str] | None:
+    """Action and details of the last event of these actions. Raises TargetUnreachable, psycopg.Error."""
     with session.connect(DEFAULT_DB_ALIAS, application_name=READER) as connection:
-        found = connection.execute(query("audit", "last_of"), {"prefix": f"{prefix}%"}).fetchone()
+        found = connection.execute(query("audit", "last_of"), {"actions": list(actions)}).fetchone()
     return {"action": str(found[0]), "details": str(found[1])} if found else None
 
 

@@ -6,12 +6,12 @@ What is checked here is checked again by the database (``migrations/approvals.sq
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from django.contrib.auth.models import User
 from django.db import IntegrityError, transaction
-from django.db.models import F, Func, IntegerField
+from django.db.models import Case, F, Func, IntegerField, QuerySet, When
 from django.db.models.functions import Now
-from django.utils import timezone
 
 from memops.console.audit import SYSTEM, anchors, record, record_or_log
 from memops.console.errors import (
@@ -26,10 +26,11 @@ from memops.console.errors import (
     OwnRequest,
     TargetBusy,
 )
-from memops.console.models import Approval, GlassReview, Run
+from memops.console.models import RUN_ENDS, Approval, GlassReview, Run
+from memops.console.pg import clock
 from memops.console.runs import queue
 from memops.console.runs.policy import REVIEW_WITHIN
-from memops.console.runs.request import Requester, key_of, readable_reason
+from memops.console.runs.request import Requester, key_of, readable_note, readable_reason
 
 PERMISSION = "memops_console.approve_run"
 GUARDS = ("run_is_approved", "run_is_not_expired", "run_is_what_was_asked_for", "run_does_not_wait_again")
@@ -53,15 +54,30 @@ class Standing:
 
 
 def standing(run: Run) -> Standing:
-    counted = Func(F("pk"), function="public.memops_valid_approvals", output_field=IntegerField())
-    valid = Run.objects.annotate(valid=counted).values_list("valid", flat=True).get(pk=run.pk)
-    return Standing(decisions=list(run.approvals.all()), valid=valid, needed=run.approvals_needed)
+    return Standing(decisions=list(run.approvals.all()), valid=_valid(run), needed=run.approvals_needed)
+
+
+def counted(runs: QuerySet[Run]) -> QuerySet[Any]:
+    """Runs with ``valid_approvals``, as the database counts them, where they await some."""
+    valid = Func(F("pk"), function="public.memops_valid_approvals", output_field=IntegerField())
+    return runs.annotate(valid_approvals=Case(When(state=Run.State.AWAITING, then=valid), default=None))
+
+
+def is_approved(run: Run) -> bool:
+    """Have enough people agreed to a run that awaits them? In a list, ``counted`` has asked for all of them at once."""
+    valid = getattr(run, "valid_approvals", None)
+    return (_valid(run) if valid is None else int(valid)) >= run.approvals_needed
+
+
+def _valid(run: Run) -> int:
+    valid = Func(F("pk"), function="public.memops_valid_approvals", output_field=IntegerField())
+    return int(Run.objects.filter(pk=run.pk).annotate(valid=valid).values_list("valid", flat=True).get())
 
 
 def awaiting() -> list[Run]:
     """What waits for a decision, or to be started. Expired requests are closed first."""
     expire()
-    return list(Run.objects.filter(state=Run.State.AWAITING).select_related("target"))
+    return list(counted(Run.objects.filter(state=Run.State.AWAITING).select_related("target")))
 
 
 def unreviewed() -> list[Run]:
@@ -70,17 +86,17 @@ def unreviewed() -> list[Run]:
 
 
 def is_overdue(run: Run) -> bool:
-    return timezone.now() - run.requested_at > REVIEW_WITHIN
+    return clock.now() - run.requested_at > REVIEW_WITHIN
 
 
 def approve(run: Run, *, by: User, comment: str = "") -> Approval:
     """Raises NotAwaiting, OwnRequest, NotAnApprover, AlreadyDecided, ReasonUnreadable, AuditUnwritable."""
-    return _decide(run, by=by, decision=Approval.Decision.APPROVED, comment=readable_reason(comment) if comment else "")
+    return _decide(run, by=by, decision=Approval.Decision.APPROVED, comment=readable_note(comment, what="comment"))
 
 
 def reject(run: Run, *, by: User, comment: str) -> Approval:
     """One is enough: the run ends as rejected. Raises as ``approve``, and ReasonMissing."""
-    return _decide(run, by=by, decision=Approval.Decision.REJECTED, comment=readable_reason(comment))
+    return _decide(run, by=by, decision=Approval.Decision.REJECTED, comment=readable_reason(comment, what="comment"))
 
 
 def revoke(run: Run, *, by: User, comment: str) -> None:
@@ -88,7 +104,7 @@ def revoke(run: Run, *, by: User, comment: str) -> None:
 
     Raises NoDecision, NotAwaiting, ReasonMissing, ReasonUnreadable, AuditUnwritable.
     """
-    comment = readable_reason(comment)
+    comment = readable_reason(comment, what="comment")
     record("approval.revoke_asked", actor=by.get_username(), run=run, comment=comment)
     with transaction.atomic():
         now = Run.objects.select_for_update().get(pk=run.pk)
@@ -104,7 +120,7 @@ def revoke(run: Run, *, by: User, comment: str) -> None:
 
 def withdraw(run: Run, *, requester: Requester, comment: str = "") -> Run:
     """Take a request back that nobody has started. Raises NotAwaiting, ReasonUnreadable, AuditUnwritable."""
-    comment = readable_reason(comment) if comment else ""
+    comment = readable_note(comment, what="comment")
     record("run.withdraw_asked", actor=requester.name, run=run, comment=comment)
     said = f"Withdrawn by {requester.name}{f': {comment}' if comment else ''}."
     _close(run, Run.State.WITHDRAWN, said, actor=requester.name, action="run.withdrawn")
@@ -158,7 +174,7 @@ def review(run: Run, *, by: User, note: str) -> GlassReview:
 
     Raises NotReviewable, OwnRequest, NotAnApprover, ReasonMissing, ReasonUnreadable, AuditUnwritable.
     """
-    note = readable_reason(note)
+    note = readable_reason(note, what="note")
     _demand_another(run, by)
     if not by.has_perm(PERMISSION):
         raise NotAnApprover(name=by.get_username(), groups=run.approver_groups, run=run.pk)
@@ -220,7 +236,7 @@ def _decide(run: Run, *, by: User, decision: Approval.Decision, comment: str) ->
             if decision == Approval.Decision.REJECTED:
                 Run.objects.filter(pk=run.pk, state=Run.State.AWAITING).update(
                     state=Run.State.REJECTED,
-                    ended_at=Now(),
+                    ended_at=RUN_ENDS,
                     outcome=Run.Outcome.NOTHING,
                     error=f"Rejected by {name}: {comment}",
                 )
@@ -244,7 +260,7 @@ def _demand_another(run: Run, by: User) -> None:
 
 def _close(run: Run, state: Run.State, said: str, *, actor: str, action: str) -> None:
     closed = Run.objects.filter(pk=run.pk, state=Run.State.AWAITING).update(
-        state=state, ended_at=Now(), outcome=Run.Outcome.NOTHING, error=said
+        state=state, ended_at=RUN_ENDS, outcome=Run.Outcome.NOTHING, error=said
     )
     run.refresh_from_db()
     if not closed:

@@ -6,10 +6,9 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from django.db import transaction
-from django.db.models.functions import Now
 
 from memops.console.audit import anchors, record_or_log
-from memops.console.models import Run, Step
+from memops.console.models import RUN_ENDS, STEP_ENDS, Run, Step
 from memops.console.runs import checklists, claim, leftovers, queue, settle
 from memops.console.runs.request import Requester
 
@@ -26,8 +25,16 @@ class Settled:
 
 
 def is_lost(run: Run) -> bool:
-    """It is said to be running, and no living process holds it."""
-    return run.state == Run.State.RUNNING and not claim.is_held(run)
+    """It is said to be running, and no living process holds it.
+
+    A worker lets go of a run after it has said how the run ended. ``run`` may have been read before that, so where
+    nobody holds it, its state is read once more.
+    """
+    return (
+        run.state == Run.State.RUNNING
+        and not claim.is_held(run)
+        and Run.objects.filter(pk=run.pk, state=Run.State.RUNNING).exists()
+    )
 
 
 def reconcile(*, requester: Requester, only: Run | None = None) -> list[Settled]:
@@ -68,11 +75,11 @@ def _settle(run: Run, requester: Requester) -> Settled:
         # A process that has lost its lock may live, and have begun a transaction that nobody has asked about yet. From
         # here on it begins none (``remember_transaction``).
         changed = Run.objects.filter(pk=run.pk, state=was, xid=found.xid).update(
-            state=Run.State.INTERRUPTED, ended_at=Now(), outcome=found.outcome, error=error
+            state=Run.State.INTERRUPTED, ended_at=RUN_ENDS, outcome=found.outcome, error=error
         )
         if changed:
             Step.objects.filter(run=run, state=Step.State.RUNNING).update(
-                state=Step.State.INTERRUPTED, ended_at=Now(), error="The worker was lost."
+                state=Step.State.INTERRUPTED, ended_at=STEP_ENDS, error="The worker was lost."
             )
     run.refresh_from_db()
     if not changed and run.state == was:
