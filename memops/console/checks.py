@@ -18,6 +18,7 @@ from memops.console.admin import permissions
 from memops.console.models import Run
 from memops.console.runs.policy import MOVES_THE_TABLE, Policy, policy_for
 
+DOORBELL = "memops.console.runs.doorbell.Doorbell"
 LONGEST_RUN_SECONDS = 6 * 3600
 """A dump and restore of a large table takes hours; a worker that is ended meanwhile leaves a run to reconcile."""
 
@@ -141,6 +142,12 @@ def queue_faults(queue: dict[str, Any]) -> list[CheckMessage]:
             2,
             "Q_CLUSTER['orm'] has to be 'default': a run and its queue entry are written in one transaction.",
             "Set Q_CLUSTER['orm'] = 'default' and remove other brokers.",
+        )
+    if queue.get("broker_class") != DOORBELL:
+        fault(
+            8,
+            "Q_CLUSTER['broker_class'] is not memops' own: an entry could name any function, and go by any clock.",
+            f"Set Q_CLUSTER['broker_class'] = '{DOORBELL}'.",
         )
     timeout = queue.get("timeout")
     if timeout is not None and timeout < LONGEST_RUN_SECONDS:

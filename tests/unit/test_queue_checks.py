@@ -22,6 +22,7 @@ def test_the_projects_own_configuration_has_no_fault():
         ({"max_attempts": 0}, "memops.E005"),
         ({"ack_failures": False}, "memops.E006"),
         ({"bulk": 10}, "memops.E007"),
+        ({"broker_class": None}, "memops.E008"),
     ],
 )
 def test_a_dangerous_setting_is_refused_and_the_check_says_what_to_set(change, fault):

@@ -6,10 +6,12 @@ from memops.console.models.backup import Backup
 from memops.console.models.checklist import ChecklistItem, ChecklistTemplate, RunClosing, SignOff
 from memops.console.models.procedure import Contact, Review
 from memops.console.models.quarantine import QuarantinedTable
-from memops.console.models.run import Run, Step
+from memops.console.models.run import RUN_ENDS, STEP_ENDS, Run, Step
 from memops.console.models.target import Target
 
 __all__ = [
+    "RUN_ENDS",
+    "STEP_ENDS",
     "Approval",
     "AuditEvent",
     "Backup",

@@ -10,7 +10,7 @@ from django.conf import settings
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import models
 from django.db.models import F, Q
-from django.db.models.functions import Now
+from django.db.models.functions import Greatest, Now
 from django.urls import reverse
 
 from memops.console.models.plans import Plan
@@ -243,6 +243,16 @@ class Run(models.Model):
         found = self.steps.filter(name=step).exclude(saw={}).values_list("saw", flat=True).first()
         return found or {}
 
+    @property
+    def ended_sessions(self) -> list[dict[str, Any]]:
+        """The idle sessions that it has ended, since they held the table and its plan says so."""
+        return [one for step in self.steps.all() for one in step.ended_sessions]
+
+
+RUN_ENDS = Greatest(Now(), F("requested_at"), F("claimed_at"))
+STEP_ENDS = Greatest(Now(), F("started_at"))
+"""The database's clock may have been set back meanwhile: nothing ends before it began."""
+
 
 class Step(models.Model):
     """One thing that a run does."""
@@ -292,6 +302,10 @@ class Step(models.Model):
     @property
     def took(self) -> timedelta | None:
         return self.ended_at - self.started_at if self.started_at and self.ended_at else None
+
+    @property
+    def ended_sessions(self) -> list[dict[str, Any]]:
+        return [one for one in self.saw.get("idle_sessions", []) if one.get("ended")]
 
     @property
     def percent(self) -> int | None:

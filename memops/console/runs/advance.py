@@ -14,7 +14,7 @@ from django.db.models.functions import Now
 from memops.console.audit import SYSTEM, anchors, configuration, record, record_or_log
 from memops.console.errors import ClaimLost, ConsoleError, OutcomeUnknown, Refused, StepCrashed
 from memops.console.interruption import forget_connection, once_more
-from memops.console.models import Run, Step
+from memops.console.models import RUN_ENDS, STEP_ENDS, Run, Step
 from memops.console.pg import trail
 from memops.console.runs import checklists, claim, history, policy, settle
 from memops.console.runs.claim import Claim
@@ -32,7 +32,7 @@ def advance(run_id: int) -> Run | None:
     """Do the work of a queued run. None: it is not queued any more, or somebody else does it.
 
     Never raises for what the run meets: that is on the run. An interruption (Ctrl-C, the end of the worker) is recorded
-    and passed on.
+    and passed on. Raises OtherRelease, RecordsMissing: the run is queued as before.
     """
     with trail.kept_open(), claim.claimed(run_id) as claimed:
         if claimed is None:
@@ -55,7 +55,7 @@ def _see_through(claimed: Claim) -> None:
         _work(claimed)
     except Exception as error:
         forget_connection()  # What has ended the work may have ended the console's session as well.
-        if isinstance(error, ClaimLost) or not claimed.own.is_held():
+        if isinstance(error, ClaimLost) or not claimed.is_still_ours():
             journal.error("claim lost", run=run.pk, error=str(error) or type(error).__name__)
             return
         _end_badly(run, error)
@@ -134,13 +134,14 @@ def _take(run: Run, kind: StepKind) -> None:
         _close(step, Step.State.INTERRUPTED, error=INTERRUPTED)
         raise
     else:
-        _close(step, Step.State.DONE, saw=_as_data(saw))
+        _close(step, Step.State.DONE, saw={**step.saw, **_as_data(saw)})
 
 
 def _close(step: Step, state: Step.State, *, saw: dict[str, Any] | None = None, error: str = "") -> None:
+    seen = {"saw": saw} if saw else {}  # Otherwise what it has kept while it worked.
     # One that is not running any more was closed by whoever took this process for lost.
     at_work = Step.objects.filter(pk=step.pk, state=Step.State.RUNNING)
-    once_more(lambda: at_work.update(state=state, ended_at=Now(), saw=saw or {}, error=error))
+    once_more(lambda: at_work.update(state=state, ended_at=STEP_ENDS, error=error, **seen))
     record_or_log("step.ended", actor=SYSTEM, run=step.run, object_type="step", object_id=step.name, state=state)
 
 
@@ -153,7 +154,7 @@ def _end(run: Run, state: Run.State, error: str) -> None:
         Run.objects.filter(pk=run.pk, state=Run.State.RUNNING).update(state=Run.State.UNKNOWN, error=error)
         return
     Run.objects.filter(pk=run.pk, state=Run.State.RUNNING).update(
-        state=state, ended_at=Now(), error=error, outcome=found.outcome
+        state=state, ended_at=RUN_ENDS, error=error, outcome=found.outcome
     )
 
 

@@ -12,10 +12,10 @@ from django.db import DEFAULT_DB_ALIAS, IntegrityError, transaction
 from django.db.models.functions import Now
 
 from memops.console.audit import SYSTEM, anchors, record_or_log
-from memops.console.errors import ClaimLost, TargetHeld
-from memops.console.models import Run
+from memops.console.errors import ClaimLost, TargetHeld, TargetUnreachable
+from memops.console.models import RUN_ENDS, Run
 from memops.console.pg import claims
-from memops.console.runs import approvals
+from memops.console.runs import approvals, release
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,14 +32,21 @@ class Claim:
             if held is not None and not held.is_held():
                 raise ClaimLost(run=self.run.pk, target=self.run.target_id, where=held.alias)
 
+    def is_still_ours(self) -> bool:
+        """May this process say how the run ended? Not where nobody can tell."""
+        try:
+            return self.own.is_held()
+        except TargetUnreachable:
+            return False
+
 
 @contextmanager
 def claimed(run_id: int) -> Iterator[Claim | None]:
     """Claim a queued run; gives None if it is not queued any more, or another process has it.
 
-    Raises TargetHeld where another console works on the same target, TargetUnreachable where it does not answer: the
-    run is claimed then, and it is the caller's to record the error on it.
+    Raises OtherRelease, RecordsMissing: nothing is claimed then.
     """
+    release.demand_own_tables()
     with claims.hold_run(DEFAULT_DB_ALIAS, run_id) as own:
         if own is None:
             yield None
@@ -63,7 +70,7 @@ def claimed(run_id: int) -> Iterator[Claim | None]:
 def _refuse(run: Run, error: IntegrityError) -> None:
     said = str(approvals.refusal_of(error, run))
     Run.objects.filter(pk=run.pk, state=Run.State.QUEUED).update(
-        state=Run.State.REFUSED, ended_at=Now(), outcome=Run.Outcome.NOTHING, error=said
+        state=Run.State.REFUSED, ended_at=RUN_ENDS, outcome=Run.Outcome.NOTHING, error=said
     )
     record_or_log("run.ended", actor=SYSTEM, run=run, state=Run.State.REFUSED, outcome=Run.Outcome.NOTHING, error=said)
     anchors.anchor_or_log()

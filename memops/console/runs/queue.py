@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
 from django.db import DatabaseError
-from django.utils import timezone
+from django.db.models import BigAutoField, QuerySet
 from django_q.conf import Conf
 from django_q.models import OrmQ
 from django_q.status import Stat
 from django_q.tasks import async_task
 
 from memops.console.models import Run
+from memops.console.pg import clock
 
 TASK = "memops.console.tasks.advance_run"
+BELL = frozenset(("id", "name", "func", "args", "kwargs", "group", "started", "ack_failure"))
+"""What an entry of ours holds. A hook or a chain, which others may add, would execute something else after it."""
+
+HIGHEST_NUMBER = BigAutoField.MAX_BIGINT
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +56,14 @@ def ring(run: Run) -> None:
 
 def is_waiting(run: Run) -> bool:
     """Is there a bell for this run that no worker has heard to its end?"""
-    return any(_run_id(entry) == run.pk for entry in OrmQ.objects.filter(key=Conf.CLUSTER_NAME))
+    return any(run_of(entry) == run.pk for entry in _entries())
+
+
+def forgotten() -> list[Run]:
+    """Queued runs that no entry rings for: it was deleted, or a worker with another SECRET_KEY has dropped it."""
+    silent = [run.pk for run in Run.objects.filter(state=Run.State.QUEUED) if not is_waiting(run)]
+    # An entry is gone as well when its run was claimed meanwhile.
+    return list(Run.objects.filter(pk__in=silent, state=Run.State.QUEUED).order_by("pk"))
 
 
 def worker_is_alive() -> bool:
@@ -61,26 +72,35 @@ def worker_is_alive() -> bool:
 
 def state() -> QueueState:
     clusters = _clusters()
-    entries = [_run_id(entry) for entry in OrmQ.objects.filter(key=Conf.CLUSTER_NAME).order_by("id")]
+    entries = [run_of(entry) for entry in _entries()]
     runs = Run.objects.select_related("target").in_bulk([run_id for run_id in entries if run_id is not None])
+    now = clock.now()
     return QueueState(
         worker_alive=bool(clusters),
         clusters=clusters,
         waiting=[
-            Waiting(run=run, age=timezone.now() - run.requested_at if run else None)
+            Waiting(run=run, age=now - run.requested_at if run else None)
             for run in (runs.get(run_id) if run_id is not None else None for run_id in entries)
             if run is None or run.state == Run.State.QUEUED
         ],
     )
 
 
-def _run_id(entry: OrmQ) -> int | None:
-    """The run that an entry rings for; None where it cannot be read, as after a change of SECRET_KEY."""
-    task: dict[str, Any] = entry.task
-    if task.get("func") != TASK:
+def run_of(entry: OrmQ) -> int | None:
+    """The run that an entry rings for; None for one that is not as ``ring`` makes it, or that cannot be read, as after
+    a change of SECRET_KEY."""
+    task: object = entry.task
+    if not isinstance(task, dict) or not task.keys() <= BELL or task.get("func") != TASK or task.get("kwargs"):
         return None
-    arguments = task.get("args") or [None]
-    return arguments[0] if isinstance(arguments[0], int) else None
+    match task.get("args"):
+        case (int(number),) if type(number) is int and 0 < number <= HIGHEST_NUMBER:
+            return number
+    return None
+
+
+def _entries() -> QuerySet[OrmQ]:
+    found: QuerySet[OrmQ] = OrmQ.objects.filter(key=Conf.CLUSTER_NAME).order_by("pk")
+    return found
 
 
 def _clusters() -> list[Cluster]:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import unicodedata
 from dataclasses import dataclass
 
 from django.contrib.auth.models import User
 from django.db import IntegrityError, transaction
-from django.db.models.functions import Now
-from django.utils import timezone
 
+from memops.console import characters
 from memops.console.audit import anchors, configuration, record, record_or_log
 from memops.console.errors import (
     ConsoleError,
@@ -24,8 +22,9 @@ from memops.console.errors import (
     TargetBusy,
     WindowWithoutApprovals,
 )
-from memops.console.models import Run, Step
+from memops.console.models import RUN_ENDS, Run, Step
 from memops.console.models.plans import Plan
+from memops.console.pg import clock
 from memops.console.runs import notify, queue
 from memops.console.runs.policy import policy_for
 from memops.console.runs.window import ANY_TIME, Window
@@ -104,9 +103,9 @@ class _Glass:
     incident: str
 
     def checked(self) -> str:
-        """The incident, as it is kept. Raises IncidentMissing."""
-        text = " ".join(self.incident.split())
-        if not text or len(text) > LONGEST_INCIDENT or hidden_characters(text):
+        """The incident, as it is kept: on one line. Raises IncidentMissing."""
+        text = self.incident.strip()
+        if not text or len(text) > LONGEST_INCIDENT or characters.hidden(text, lines=False):
             raise IncidentMissing()
         return text
 
@@ -174,6 +173,7 @@ def _stored(
                 kind=run.kind,
                 emergency=run.emergency,
                 digest=run.digest,
+                end_idle_seconds=plan.binding.get("end_idle_seconds"),
                 origin=run.origin,
                 approvals_needed=policy.needed,
                 break_glass=waived,
@@ -196,9 +196,9 @@ def cancel(run: Run, *, requester: Requester) -> Run:
     record("run.cancel_asked", actor=requester.name, run=run)
     cancelled = Run.objects.filter(pk=run.pk, state=Run.State.QUEUED).update(
         state=Run.State.CANCELLED,
-        ended_at=Now(),
+        ended_at=RUN_ENDS,
         outcome=Run.Outcome.NOTHING,
-        error=f"Cancelled by {requester.name} at {timezone.now():%H:%M:%S} UTC, before a worker had claimed it.",
+        error=f"Cancelled by {requester.name} at {clock.now():%H:%M:%S} UTC, before a worker had claimed it.",
     )
     run.refresh_from_db()
     if not cancelled:
@@ -208,19 +208,19 @@ def cancel(run: Run, *, requester: Requester) -> Run:
     return run
 
 
-def readable_reason(reason: str) -> str:
-    """The reason as it is kept. Control and direction characters would let it show as something else than it says."""
+def readable_reason(reason: str, *, what: str = "reason") -> str:
+    """A reason, a comment, a note (``what``), as it is kept. Control and direction characters would let it show as
+    something else than it says. Raises ReasonMissing, ReasonUnreadable."""
     reason = reason.strip()
-    if not reason:
-        raise ReasonMissing()
     if len(reason) > LONGEST_REASON:
-        raise ReasonUnreadable(problem=f"has {len(reason)} characters; {LONGEST_REASON} are kept")
-    if hidden := hidden_characters(reason):
-        raise ReasonUnreadable(problem=f"has characters that do not show: {', '.join(hidden)}")
+        raise ReasonUnreadable(what=what, problem=f"has {len(reason)} characters; {LONGEST_REASON} are kept")
+    if hidden := characters.hidden(reason):
+        raise ReasonUnreadable(what=what, problem=f"has characters that do not show: {hidden}")
+    if not reason:
+        raise ReasonMissing(what=what)
     return reason
 
 
-def hidden_characters(text: str) -> list[str]:
-    """The names of characters that do not show, or turn the direction of those that do."""
-    hidden = {char for char in text if unicodedata.category(char) in ("Cc", "Cf", "Cs") and char not in "\r\n\t"}
-    return sorted(unicodedata.name(char, f"U+{ord(char):04X}") for char in hidden)
+def readable_note(note: str, *, what: str = "note") -> str:
+    """The same for what may be left out. Raises ReasonUnreadable."""
+    return readable_reason(note, what=what) if note.strip() else ""

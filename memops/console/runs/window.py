@@ -11,6 +11,8 @@ from django.db.models.functions import Least, Now
 from django.utils import timezone
 
 from memops.console.errors import WindowInvalid
+from memops.console.models import Run
+from memops.console.pg import clock
 
 FURTHEST = timedelta(days=90)
 
@@ -27,12 +29,12 @@ class Window:
 
     def check(self) -> None:
         """Raises WindowInvalid: nothing could ever begin in it, or it is too far away."""
-        now = timezone.now()
+        now = clock.now()
         if self.not_after is not None and self.not_after <= now:
             raise WindowInvalid(problem="it is over")
         if self.not_before is not None and self.not_after is not None and self.not_after <= self.not_before:
             raise WindowInvalid(problem="it ends before it begins")
-        if max(self.not_before or now, self.not_after or now) - now > FURTHEST:
+        if any(abs(end - now) > FURTHEST for end in (self.not_before, self.not_after) if end is not None):
             raise WindowInvalid(problem=f"it is more than {FURTHEST.days} days away")
 
     def until(self, valid_for: timedelta) -> Combinable:
@@ -43,6 +45,10 @@ class Window:
 
 
 ANY_TIME = Window()
+
+
+def is_to_come(run: Run) -> bool:
+    return run.not_before is not None and run.not_before > clock.now()
 
 
 def read_moment(text: str) -> datetime:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from django.db import transaction
-from django.utils import timezone
+from django.db.models.functions import Now
 
 from memops.console.models import QuarantinedTable, Run
 from memops.console.pg.catalogue import JournalEntry
@@ -53,11 +53,9 @@ def _moved_back(run: Run, entry: JournalEntry) -> None:
         server=run.server,
         table_oid=entry.table_oid,
         state__in=[QuarantinedTable.State.KEPT, QuarantinedTable.State.MISSING],
-        since__lte=entry.happened_at,
+        run__journal_entry__lt=entry.id,  # Not by its time: the target's clock may have been set back between them.
     )
     for table in left:
-        QuarantinedTable.objects.filter(pk=table.pk).update(
-            state=QuarantinedTable.State.RESTORED, left_at=timezone.now()
-        )
+        QuarantinedTable.objects.filter(pk=table.pk).update(state=QuarantinedTable.State.RESTORED, left_at=Now())
         if run.undoes_id is None:
             Run.objects.filter(pk=run.pk).update(undoes=table.run_id)

@@ -1,0 +1,3 @@
+-- name: now
+-- What time is it?
+select pg_catalog.clock_timestamp()
