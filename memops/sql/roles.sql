@@ -27,6 +27,11 @@ grant pg_monitor to :"owner_role";
 select format('grant set on parameter deadlock_timeout to %I', :'owner_role')
 where current_setting('server_version_num')::int >= 150000 \gexec
 
+-- Optional, and off: with this, the owner can end sessions of other roles that idle in a transaction and hold memory_chunks,
+-- where an approved plan says so (memops rollback --end-idle SECONDS). PostgreSQL gives it for every session of the server
+-- that is not a superuser's. Without it, memops ends those of its own role alone, and names the others.
+-- grant pg_signal_backend to :"owner_role";
+
 -- The database. One that is there already keeps its owner.
 select format('create database %I owner %I', :'database', :'owner_role')
 where not exists (select from pg_catalog.pg_database where datname = :'database') \gexec

@@ -191,10 +191,10 @@ def test_roles_twice_prepare_a_server_and_the_migration_runs_there(psql, dba, na
     assert dba.execute(attributes, [names_of_a_server["app"]]).fetchone() == (True, False, False, False, False)
     assert dba.execute(
         "select has_parameter_privilege(%(owner)s, 'deadlock_timeout', 'set'),"
-        " pg_has_role(%(owner)s, 'pg_monitor', 'usage'),"
+        " pg_has_role(%(owner)s, 'pg_monitor', 'usage'), pg_has_role(%(owner)s, 'pg_signal_backend', 'member'),"
         " (select datistemplate and not datallowconn from pg_database where datname = %(scratch)s)",
         names_of_a_server,
-    ).fetchone() == (True, True, True)
+    ).fetchone() == (True, True, False, True)
     url = psycopg.conninfo.make_conninfo(
         dba.info.dsn, user=names_of_a_server["owner"], dbname=names_of_a_server["database"]
     )

@@ -24,7 +24,23 @@ from memops.console.errors import ConsoleError
 from memops.console.models import AuditEvent, Run, Target
 
 LARGEST = 2**63 - 1
-GIST = ("name", "kind", "state", "outcome", "why", "problem", "reason", "what", "changed", "method", "to", "holds")
+GIST = (
+    *(
+        "name",
+        "kind",
+        "role",
+        "application",
+        "state",
+        "result",
+        "outcome",
+        "why",
+        "problem",
+        "reason",
+        "what",
+        "changed",
+    ),
+    *("method", "to", "holds"),
+)
 """What of an event's details stands in the list."""
 
 VERIFY = "memops_console.verify_auditevent"

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal
+from urllib.parse import urlencode
 
 from django.urls import reverse
 
 from memops.console.admin import permissions
 from memops.console.models import Backup, QuarantinedTable, Run, Target
 from memops.console.models.plans import Plan
+from memops.console.runs import idle
 from memops.console.runs.plan import plan_backup, plan_rollback, plan_undo, plan_verify
 
 Page = Literal["plan", "confirm"]
@@ -19,6 +21,8 @@ Page = Literal["plan", "confirm"]
 class RollBack:
     target: Target
     emergency: bool = False
+    end_idle: str = ""
+    """Seconds, as they were typed; the plan says whether that can be."""
     permission = permissions.ROLL_BACK
     kind = Run.Kind.ROLLBACK
     asks_for_name = True
@@ -35,14 +39,17 @@ class RollBack:
 
     @property
     def key(self) -> str:
-        return f"rollback {self.target.alias} {self.emergency}"
+        return f"rollback {self.target.alias} {self.emergency} {self.end_idle}"
+
+    @property
+    def mode(self) -> str:
+        return "emergency" if self.emergency else "guided"
 
     def plan(self) -> Plan:
-        return plan_rollback(self.target.alias, emergency=self.emergency)
+        return plan_rollback(self.target.alias, emergency=self.emergency, end_idle=idle.read(self.end_idle))
 
     def url(self, page: Page = "plan") -> str:
-        mode = "emergency" if self.emergency else "guided"
-        return f"{_url('rollback', page, self.target)}?mode={mode}"
+        return _url("rollback", page, self.target, mode=self.mode, end_idle=self.end_idle)
 
     @property
     def confirm_url(self) -> str:
@@ -53,6 +60,7 @@ class RollBack:
 class Undo:
     target: Target
     run: Run
+    end_idle: str = ""
     permission = permissions.UNDO
     kind = Run.Kind.UNDO
     asks_for_name = True
@@ -69,13 +77,13 @@ class Undo:
 
     @property
     def key(self) -> str:
-        return f"undo {self.target.alias} {self.run.pk}"
+        return f"undo {self.target.alias} {self.run.pk} {self.end_idle}"
 
     def plan(self) -> Plan:
-        return plan_undo(self.run)
+        return plan_undo(self.run, end_idle=idle.read(self.end_idle))
 
     def url(self, page: Page = "plan") -> str:
-        return _url("undo", page, self.target, self.run.pk)
+        return _url("undo", page, self.target, self.run.pk, end_idle=self.end_idle)
 
     @property
     def confirm_url(self) -> str:
@@ -108,8 +116,7 @@ class BackUp:
         return plan_backup(self.target.alias, quarantined=self.quarantined)
 
     def url(self, page: Page = "plan") -> str:
-        chosen = f"?quarantined={self.quarantined.pk}" if self.quarantined else ""
-        return _url("backup", page, self.target) + chosen
+        return _url("backup", page, self.target, quarantined=str(self.quarantined.pk) if self.quarantined else "")
 
     @property
     def confirm_url(self) -> str:
@@ -152,6 +159,8 @@ class Verify:
 Intent = RollBack | Undo | BackUp | Verify
 
 
-def _url(name: str, page: Page, target: Target, *subject: int) -> str:
+def _url(name: str, page: Page, target: Target, *subject: int, **chosen: str) -> str:
     suffix = "_confirm" if page == "confirm" else ""
-    return reverse(f"admin:memops_console_target_{name}{suffix}", args=[target.alias, *subject])
+    path = reverse(f"admin:memops_console_target_{name}{suffix}", args=[target.alias, *subject])
+    query = urlencode({key: value for key, value in chosen.items() if value})
+    return f"{path}?{query}" if query else path

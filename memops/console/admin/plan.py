@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
+from django.conf import settings
 from django.contrib.admin import AdminSite
 from django.http import HttpRequest
 from django.template.response import TemplateResponse
 
 from memops.console.admin import offers, permissions
 from memops.console.admin.environment import environment
-from memops.console.admin.intent import Intent, RollBack
+from memops.console.admin.intent import Intent, RollBack, Undo
 from memops.console.errors import ConsoleError
 from memops.console.models.plans import Plan
+from memops.console.runs import idle
 
 
 def plan_page(request: HttpRequest, intent: Intent, site: AdminSite) -> TemplateResponse:
@@ -24,7 +27,10 @@ def plan_page(request: HttpRequest, intent: Intent, site: AdminSite) -> Template
         "why_not": why_not(request, intent),
     }
     if isinstance(intent, RollBack):
-        context["other_mode"] = RollBack(target=intent.target, emergency=not intent.emergency)
+        context["other_mode"] = replace(intent, emergency=not intent.emergency)
+    if isinstance(intent, RollBack | Undo):
+        context |= {"least_idle": settings.MEMOPS_END_IDLE_LEAST, "most_idle": idle.MOST}
+        context["leaving_idle_alone"] = replace(intent, end_idle="")
     try:
         plan = intent.plan()
     except ConsoleError as error:

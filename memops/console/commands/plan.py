@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 
-from memops.console.commands import Exit
+from memops.console.commands import Exit, following
 from memops.console.commands.output import Output
 from memops.console.models.plans import Plan
+from memops.console.runs import idle
 from memops.console.runs.plan import plan_rollback
 from memops.console.units import size
 
@@ -17,10 +18,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("what", choices=["rollback"], help="which kind of run")
     parser.add_argument("--target", default="default", metavar="ALIAS", help="the target (default: default)")
     parser.add_argument("--emergency", action="store_true", help="roll back first, back up afterwards")
+    following.add_end_idle(parser)
 
 
 def run(options: argparse.Namespace, out: Output) -> int:
-    plan = plan_rollback(options.target, emergency=options.emergency)
+    plan = plan_rollback(options.target, emergency=options.emergency, end_idle=idle.read_argument(options.end_idle))
     show(plan, out, with_sql=True)
     out.result(plan=plan.as_json(), possible=plan.is_possible, emergency_possible=plan.emergency_possible)
     return Exit.DONE if plan.is_possible else Exit.REFUSED
@@ -43,6 +45,8 @@ def show(plan: Plan, out: Output, *, with_sql: bool = False) -> None:
     facts["Lock budget"] = (
         f"a try waits {plan.lock_timeout.total_seconds():g} s at most; tries for {plan.lock_budget.total_seconds():g} s"
     )
+    if plan.idle:
+        facts["Idle transactions"] = plan.idle
     if plan.backup_folder:
         facts["Backup"] = plan.backup_folder
     if plan.scratch:
@@ -54,7 +58,7 @@ def show(plan: Plan, out: Output, *, with_sql: bool = False) -> None:
     out.facts(facts)
     if with_sql and plan.sql:
         out.say("The SQL:", style="bold")
-        out.say(plan.sql)
+        out.lines(plan.sql)
     for finding in plan.warnings:
         out.say(f"Note: {finding.text}", style="yellow")
     for finding in plan.refusals:

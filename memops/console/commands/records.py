@@ -35,6 +35,10 @@ def described(run: Run) -> dict[str, Any]:
         "ended_at": run.ended_at,
         "error": run.error,
         "digest": run.digest,
+        "end_idle": run.plan.get("end_idle"),
+        "ended_sessions": [
+            {name: one[name] for name in ("pid", "role", "application", "idle_seconds")} for one in run.ended_sessions
+        ],
         "undoes": run.undoes_id,
         "approvals_needed": run.approvals_needed,
         "approvals": [decision(found) for found in run.approvals.all()],

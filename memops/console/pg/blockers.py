@@ -24,6 +24,11 @@ class Blocker:
     since: datetime | None
     age: timedelta | None
 
+    @property
+    def is_idle(self) -> bool:
+        """Does it keep its transaction open and do nothing, as far as this role is shown?"""
+        return self.kind == "session" and (self.state or "").startswith("idle in transaction")
+
     def __str__(self) -> str:
         age = f", for {self.age.total_seconds():.0f} s" if self.age is not None else ""
         if self.kind == "prepared transaction":
@@ -36,5 +41,10 @@ class Blocker:
 
 def of_relation(connection: Connection, oid: int) -> list[Blocker]:
     """Everybody who holds a lock that an access exclusive lock would wait for, the oldest first."""
+    return of_relations(connection, [oid])
+
+
+def of_relations(connection: Connection, oids: list[int]) -> list[Blocker]:
+    """The same for several tables."""
     with connection.cursor(row_factory=class_row(Blocker)) as cursor:
-        return cursor.execute(query("blockers", "of_relation"), {"oid": oid}).fetchall()
+        return cursor.execute(query("blockers", "of_relations"), {"oids": oids}).fetchall()

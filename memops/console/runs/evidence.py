@@ -11,6 +11,7 @@ from typing import Any
 
 from memops.console import units
 from memops.console.models import Backup, Run, SignOff, Step
+from memops.console.runs import idle
 
 BY_HAND = "It was done by hand: no step of memops has looked."
 NOT_SEEN = "The run ended before a step had seen it."
@@ -126,7 +127,22 @@ def _committed(run: Run) -> Evidence:
     if not run.outcome or run.outcome == Run.Outcome.NOTHING:
         return _failed("The target's records say that nothing was changed.")
     where = f", entry {run.journal_entry} of the target's journal" if run.journal_entry else ""
-    return _passed(f"{run.get_outcome_display()}{where}{f', transaction {run.xid}' if run.xid else ''}.")
+    ended = f" {told}" if (told := _ended_sessions(run)) else ""
+    return _passed(f"{run.get_outcome_display()}{where}{f', transaction {run.xid}' if run.xid else ''}.{ended}")
+
+
+def _ended_sessions(run: Run) -> str:
+    """Each of them, by name; empty where there are none."""
+    if not (ended := run.ended_sessions):
+        return ""
+    return f"Idle sessions that were ended for it, as its plan says: {len(ended)}. {'; '.join(map(idle.named, ended))}."
+
+
+def _sessions(run: Run) -> Evidence:
+    if run.origin == Run.Origin.BY_HAND:
+        return _nothing_seen(run)
+    why = "" if run.plan.get("end_idle") else ": its plan lets nobody be ended"
+    return _passed(_ended_sessions(run) or f"No session was ended{why}.")
 
 
 def _ended_well(run: Run) -> Evidence:
@@ -143,7 +159,7 @@ def _duration(run: Run) -> Evidence:
     if run.origin == Run.Origin.BY_HAND or run.took is None:
         return _not_applicable("It was done by hand, so nobody has measured it.")
     changed = run.saw("reverse") or run.saw("move_back")
-    inside = f"; the change itself {changed['transaction_ms']} ms" if changed else ""
+    inside = f"; the change itself {changed['transaction_ms']} ms" if "transaction_ms" in changed else ""
     return _passed(f"{units.duration(run.took)} from claim to end{inside}.")
 
 
@@ -220,6 +236,7 @@ CHECKS: dict[str, MachineCheck] = {
     "change_committed": MachineCheck(
         title="The target's records say that it was done", kinds=(*MOVES, Run.Kind.DEPLOY.value), look=_committed
     ),
+    "sessions_ended": MachineCheck(title="Which idle sessions were ended for it", kinds=MOVES, look=_sessions),
     "ended_well": MachineCheck(title="Every step ended without an error", kinds=WITH_STEPS, look=_ended_well),
     "duration": MachineCheck(title="How long it took", kinds=WITH_STEPS, look=_duration),
     "table_gone": MachineCheck(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from typing import Any
 
 from django.db.models import TextField, Value
 from django.db.models.functions import Concat
@@ -26,6 +27,12 @@ class RecordedLog:
         stamped = "".join(f"{timezone.now():%H:%M:%S} {part}\n" for part in text.splitlines() or [""])
         mine = Step.objects.filter(pk=self.step.pk)
         once_more(lambda: mine.update(log=Concat("log", Value(stamped), output_field=TextField())))
+
+    def keep(self, **seen: Any) -> None:
+        """What has to be on the record however the step ends, at once; it is part of what the step saw."""
+        self.step.saw = {**self.step.saw, **seen}
+        mine = Step.objects.filter(pk=self.step.pk)
+        once_more(lambda: mine.update(saw=self.step.saw))
 
     def progress(self, done: int, total: int | None, unit: str) -> None:
         now = time.monotonic()

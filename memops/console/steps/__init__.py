@@ -19,6 +19,8 @@ class StepLog(Protocol):
 
     def progress(self, done: int, total: int | None, unit: str) -> None: ...
 
+    def keep(self, **seen: Any) -> None: ...
+
 
 @dataclass(frozen=True, kw_only=True)
 class StepKind:

@@ -7,9 +7,10 @@ from functools import partial
 
 from memops.console.errors import NothingToUndo
 from memops.console.models import Run
-from memops.console.pg import change, migrations
+from memops.console.pg import catalogue, change, migrations, session
 from memops.console.pg.change import Budget, Tell
-from memops.console.steps import StepLog, step
+from memops.console.steps import StepLog, examination, step
+from memops.console.steps.idle import IdleSessions
 from memops.console.steps.record import record_change
 from memops.console.steps.reverse import remember_transaction
 
@@ -40,13 +41,17 @@ def move_back(run: Run, log: StepLog) -> MovedBack:
     table = run.undoes.quarantined_table
     record = list(plan.binding["migrations"])
     log.line(f"Moving {table.relation} back to public.memory_chunks in one transaction.")
+    with session.connect(run.target_id, application_name="memops looks for an empty table") as connection:
+        gives_way = catalogue.relation(connection, *examination.PUBLIC)
     changed = change.commit_within_budget(
         run.target_id,
         partial(migrations.move_back, table=table.name, record=record),
         key=str(run.key),
         relation_oid=table.table_oid,
+        also_oid=gives_way.oid if gives_way else None,
         budget=Budget(lock_timeout=plan.lock_timeout, total=plan.lock_budget),
         tell=Tell(line=log.line, xid=lambda xid: remember_transaction(run, xid)),
+        idle=IdleSessions(run, log).ending,
     )
     if changed.entry is None:
         raise NothingToUndo(run=run.undoes.pk, why="the target committed without moving anything")

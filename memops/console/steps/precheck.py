@@ -38,6 +38,8 @@ def precheck(run: Run, log: StepLog) -> Prechecked:
     schema, _, name = examined(run).partition(".")
     found = examination.look(run.target_id, schema=schema, name=name)
     plan = run.planned()
+    if plan.idle:
+        examination.idle_rules(found, end_idle=plan.end_idle)
     if plan.backup_folder:
         examination.backup_rules(found, folder=examination.backup_folder(run.target_id))
     refusals = [finding for finding in found.findings if finding.level == Level.REFUSES and _forbids(run, finding)]

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 
 from django.db import DEFAULT_DB_ALIAS
 
-from memops.console.errors import ClaimLost
+from memops.console.errors import ClaimLost, TakenMeanwhile
 from memops.console.interruption import once_more
 from memops.console.models import Run
 from memops.console.pg import change, migrations
 from memops.console.pg.change import Budget, Tell
 from memops.console.steps import NotNeeded, StepLog, step
+from memops.console.steps.idle import IdleSessions
 from memops.console.steps.record import record_change
 
 
@@ -31,7 +32,8 @@ class Reversed:
 def reverse(run: Run, log: StepLog) -> Reversed:
     """Unapply the migrations of memory_chunks in one transaction, with the journal entry that proves it.
 
-    Raises LockBudgetSpent (with blockers), ChangeFailed (dependents among others), ConnectionLost: nothing has changed.
+    Raises LockBudgetSpent (with blockers), TakenMeanwhile, ChangeFailed (dependents among others), ConnectionLost:
+    nothing has changed.
     """
     applied = migrations.applied(run.target_id)
     seen = run.saw("precheck")
@@ -51,7 +53,10 @@ def reverse(run: Run, log: StepLog) -> Reversed:
         relation_oid=seen["table"]["oid"] if seen.get("table") else None,
         budget=Budget(lock_timeout=plan.lock_timeout, total=plan.lock_budget),
         tell=Tell(line=log.line, xid=lambda xid: remember_transaction(run, xid)),
+        idle=IdleSessions(run, log).ending,
     )
+    if changed.entry is None and seen.get("table"):
+        raise TakenMeanwhile(run=run.pk, target=run.target_id)
     outcome, quarantined_as = Run.Outcome.NOTHING.value, ""
     became = "there was no table; the history says so now."
     if changed.entry is not None:

@@ -1,5 +1,5 @@
--- name: of_relation
--- Which sessions and prepared transactions hold a lock on the table, and since when?
+-- name: of_relations
+-- Which sessions and prepared transactions hold a lock on one of the tables, and since when?
 select distinct
     case
         when l.pid is null then 'prepared transaction'
@@ -19,7 +19,7 @@ left join pg_catalog.pg_stat_activity a on a.pid = l.pid
 left join pg_catalog.pg_locks own
     on l.pid is null and own.pid is null and own.locktype = 'transactionid' and own.virtualtransaction = l.virtualtransaction
 left join pg_catalog.pg_prepared_xacts p on p.transaction = own.transactionid
-where l.locktype = 'relation' and l.relation = %(oid)s and l.granted
+where l.locktype = 'relation' and l.relation = any(%(oids)s::oid[]) and l.granted
     and l.database = (select d.oid from pg_catalog.pg_database d where d.datname = pg_catalog.current_database())
     and l.pid is distinct from pg_catalog.pg_backend_pid()
 order by since nulls last, pid, gid
