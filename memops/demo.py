@@ -208,8 +208,8 @@ def tenant_sizes(rows: int, tenants: int) -> list[int]:
     """How many rows each tenant gets, the largest first, at least one each: fewer tenants if there are fewer rows."""
     ranks = range(1, min(rows, tenants) + 1)
     weights = [rank**-ZIPF_EXPONENT for rank in ranks]
-    to_share = rows - len(ranks)
-    sizes = [1 + int(to_share * weight / sum(weights)) for weight in weights]
+    to_share, all_weights = rows - len(ranks), sum(weights)
+    sizes = [1 + int(to_share * weight / all_weights) for weight in weights]
     sizes[0] += rows - sum(sizes)
     return sizes
 

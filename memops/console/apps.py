@@ -22,11 +22,12 @@ class ConsoleAdminConfig(AdminConfig):
 
     def ready(self) -> None:
         super().ready()
-        # Django's own page of a person, which has been registered by now, and what memops adds to it.
+        # Django's own pages of people and groups, which have been registered by now, and what memops adds to them.
         from django.contrib.admin import site
-        from django.contrib.auth.models import User
+        from django.contrib.auth.models import Group, User
 
-        from memops.console.admin.people import PeopleAdmin
+        from memops.console.admin.people import GroupsAdmin, PeopleAdmin
 
-        site.unregister(User)
+        site.unregister([User, Group])
         site.register(User, PeopleAdmin)
+        site.register(Group, GroupsAdmin)

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 from django.conf import settings
 
 from memops.console import children, errors
+from memops.console.characters import quoted
 
 GRACE = timedelta(seconds=10)
 FIRST_PAUSE = timedelta(milliseconds=500)
@@ -191,7 +192,10 @@ def refuse_taken(bind: str) -> None:
         try:
             probe.bind((host, port))
         except OSError as error:
-            raise errors.PortInUse(bind=bind, why=os.strerror(error.errno or 0).lower()) from error
+            why = "there is no such address" if isinstance(error, socket.gaierror) else os.strerror(error.errno or 0)
+            raise errors.PortInUse(bind=quoted(bind), why=why.lower()) from error
+        except UnicodeError as error:
+            raise errors.PortInUse(bind=quoted(bind), why="that is no address") from error
 
 
 def _address(bind: str) -> tuple[str, int]:

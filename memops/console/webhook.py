@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import urllib.error
 import urllib.request
+from http.client import HTTPException
 from typing import Any
 
 from django.conf import settings
@@ -32,7 +33,7 @@ def send(url: str, payload: dict[str, Any]) -> None:
             pass
     except urllib.error.HTTPError as error:
         raise WebhookFailed(problem=f"it answered {error.code}") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, HTTPException) as error:
         reason = getattr(error, "reason", error)
         raise WebhookFailed(problem=f"it cannot be reached ({type(reason).__name__})") from None
 

@@ -32,7 +32,9 @@ class NewVersion(forms.Form):
         widget=forms.Textarea(attrs={"rows": 30, "spellcheck": "true"}),
         error_messages={"required": "It has no item."},
     )
-    note = forms.CharField(label="What is new, and why?", required=False, max_length=2000)
+    note = forms.CharField(
+        label="What is new, and why?", required=False, max_length=2000, widget=forms.Textarea(attrs={"rows": 2})
+    )
     based_on = forms.IntegerField(min_value=0, max_value=2**31 - 2, widget=forms.HiddenInput)
 
 

@@ -17,6 +17,7 @@ from memops.console.admin import nonce, permissions, sign_in
 from memops.console.admin.environment import environment
 from memops.console.admin.intent import Intent
 from memops.console.admin.plan import plan_context, why_not
+from memops.console.characters import quoted
 from memops.console.errors import ConsoleError, NonceUsed, ReasonMissing, ReasonUnreadable, WindowInvalid
 from memops.console.models import Run
 from memops.console.models.plans import changes
@@ -57,7 +58,7 @@ class ConfirmForm(forms.Form):
         typed: str = self.cleaned_data["typed_name"]
         alias = self.intent.target.alias
         if typed != alias:
-            said = f"You typed “{typed}”" if typed else "You typed nothing"
+            said = f"You typed “{quoted(typed)}”" if typed else "You typed nothing"
             raise ValidationError(f"{said}. Nothing was started. To go on, type the target's name: {alias}")
         return typed
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin, messages
-from django.contrib.auth.admin import UserAdmin
+from django.contrib.auth.admin import GroupAdmin, UserAdmin
+from django.contrib.auth.forms import AdminUserCreationForm, UserChangeForm
 from django.contrib.auth.models import User
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
@@ -18,16 +19,36 @@ from django.views.decorators.http import require_http_methods
 
 from memops.console import second_factor, units
 from memops.console.admin import sign_in
+from memops.console.admin.readable_form import ReadableForm
+from memops.console.admin.record import CarefulAdmin
 from memops.console.admin.second_factor import asked, prove_first
 from memops.console.errors import ConsoleError, OwnSecondFactor
 
 if TYPE_CHECKING:
     PersonAdmin = UserAdmin[User]
+    NewPersonForm = AdminUserCreationForm[User]
+    PersonForm = UserChangeForm[User]
 else:
-    PersonAdmin = UserAdmin
+    PersonAdmin, NewPersonForm, PersonForm = UserAdmin, AdminUserCreationForm, UserChangeForm
 
 
-class PeopleAdmin(PersonAdmin):
+class ReadableNewPersonForm(ReadableForm, NewPersonForm):
+    pass
+
+
+class ReadablePersonForm(ReadableForm, PersonForm):
+    pass
+
+
+class GroupsAdmin(CarefulAdmin, GroupAdmin):
+    """Groups approve and sign: their names are in the history."""
+
+    form = ReadableForm
+
+
+class PeopleAdmin(CarefulAdmin, PersonAdmin):
+    form = ReadablePersonForm
+    add_form = ReadableNewPersonForm
     actions = ("remove_second_factor",)
 
     def get_list_display(self, request: HttpRequest) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django import forms
 from django.contrib import admin
@@ -14,27 +14,11 @@ from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 
 from memops.console import units
+from memops.console.admin.readable_form import ReadableForm
 from memops.console.admin.record import TitledAdmin
 from memops.console.models import Review
-from memops.console.runs.request import hidden_characters
-
-if TYPE_CHECKING:
-    ModelForm = forms.ModelForm[Any]
-else:
-    ModelForm = forms.ModelForm
 
 LONGEST_INTERVAL = timedelta(days=731)
-
-
-class ReadableForm(ModelForm):
-    """What is typed has to show as what it is: it is read aloud at three in the morning."""
-
-    def clean(self) -> dict[str, Any]:
-        cleaned: dict[str, Any] = super().clean() or self.cleaned_data
-        for name, value in list(cleaned.items()):
-            if isinstance(value, str) and (hidden := hidden_characters(value)):
-                self.add_error(name, ValidationError(f"It has characters that do not show: {', '.join(hidden)}."))
-        return cleaned
 
 
 class ContactAdmin(TitledAdmin):

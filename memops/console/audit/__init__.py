@@ -10,6 +10,7 @@ import json
 import psycopg
 import structlog
 
+from memops.console import characters
 from memops.console.audit.acting import SYSTEM, current
 from memops.console.errors import AuditUnwritable, TargetUnreachable
 from memops.console.models import Run
@@ -75,4 +76,4 @@ def record_or_log(
 
 def shown(text: str) -> str:
     """A name that others have chosen, as it is kept: printable and not longer than a login may be."""
-    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text[:LONGEST_NAME])
+    return characters.shown(text[:LONGEST_NAME])

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from memops.console.audit import anchors
 from memops.console.audit.verify_export import START, Anchor, Unreadable, Verdict, anchors_of, verify
+from memops.console.characters import quoted
 from memops.console.errors import AnchorUnreadable
 from memops.console.pg import trail
 
@@ -50,7 +53,7 @@ class Checked:
         return ["No anchor was compared, so nobody can see whether the end was cut off or everything rewritten."]
 
 
-def whole(files: list[str]) -> Checked:
+def whole(files: Sequence[str | Path]) -> Checked:
     """Check every event, against the console's own anchors and those in ``files``.
 
     Takes some seconds for a hundred thousand events. Raises AnchorUnreadable, TargetUnreachable, psycopg.Error.
@@ -58,9 +61,9 @@ def whole(files: list[str]) -> Checked:
     given: list[Anchor] = []
     for file in files:
         try:
-            given += anchors_of(file)
+            given += anchors_of(str(file))
         except Unreadable as error:
-            raise AnchorUnreadable(file=file, problem=str(error)) from error
+            raise AnchorUnreadable(file=quoted(str(file)), problem=str(error)) from error
     return _check(given, after=(0, START))
 
 

@@ -10,9 +10,11 @@ from pathlib import Path
 
 from memops.console.audit import anchors, checking, exporting, verify_export
 from memops.console.audit.acting import account
+from memops.console.characters import quoted
 from memops.console.commands import Exit
+from memops.console.commands.arguments import file
 from memops.console.commands.output import Output
-from memops.console.errors import ConfirmationMissing, ExportUnwritable
+from memops.console.errors import ConfirmationMissing, ExportNotBegun, ExportUnwritable
 from memops.console.runs.request import readable_reason
 
 HELP = "verify, anchor or export the audit trail, or print the program that verifies an export"
@@ -25,11 +27,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--anchor",
         metavar="FILE",
+        type=file,
         action="append",
         default=[],
         help="verify: a file of anchors, a backup's manifest or an earlier export, kept elsewhere",
     )
-    parser.add_argument("--output", metavar="FILE", help="export: a new file, mode 0600; default: standard output")
+    parser.add_argument(
+        "--output", metavar="FILE", type=file, help="export: a new file, mode 0600; default: standard output"
+    )
     parser.add_argument("--post", action="store_true", help="anchor: send it to MEMOPS_ANCHOR_WEBHOOK as well")
     parser.add_argument("--reason", help="accept: why the trail is trusted again; it keeps that for ever")
 
@@ -65,23 +70,30 @@ def _verify(options: argparse.Namespace, out: Output) -> int:
 
 
 def _export(options: argparse.Namespace, out: Output) -> int:
+    where = str(options.output or "standard output")
     try:
         if options.output:
             descriptor = os.open(options.output, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         else:
             descriptor = os.dup((sys.stderr if out.as_json else sys.stdout).fileno())
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            for line in exporting.lines(to=options.output or "standard output"):
-                file.write(line)
+    except OSError as error:
+        raise ExportNotBegun(file=quoted(where), problem=_problem(error)) from error
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as export:
+            for line in exporting.lines(to=where):
+                export.write(line)
                 last = line
     except OSError as error:
-        problem = error.strerror or type(error).__name__
-        raise ExportUnwritable(file=options.output or "standard output", problem=problem) from error
+        raise ExportUnwritable(file=quoted(where), problem=_problem(error)) from error
     head = json.loads(last)["head"]
     if options.output:
-        out.say(f"{head['sequence']} events are in {options.output}; its last line is the signed head.")
-    out.result(events=head["sequence"], head=head["hash"], output=options.output)
+        out.say(f"{head['sequence']} events are in {where}; its last line is the signed head.")
+    out.result(events=head["sequence"], head=head["hash"], output=options.output and where)
     return Exit.DONE
+
+
+def _problem(error: OSError) -> str:
+    return error.strerror or type(error).__name__
 
 
 def _anchor(options: argparse.Namespace, out: Output) -> int:

@@ -22,7 +22,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace, out: Output) -> int:
     targets.get(options.target)
-    table = find_quarantined(options.quarantined, target=options.target) if options.quarantined else None
+    following.demand_usable(options, target=options.target)
+    name = options.quarantined
+    table = find_quarantined(name, target=options.target) if name is not None else None
     planned = plan_backup(options.target, quarantined=table)
     plan.show(planned, out)
     return following.carry_out(planned, reason=options.reason, detach=options.detach, out=out)

@@ -7,8 +7,10 @@ import os
 from pathlib import Path
 
 from memops.console.audit.acting import acting
+from memops.console.characters import quoted
 from memops.console.commands import Exit, person
-from memops.console.commands.output import Output, printable
+from memops.console.commands.arguments import file, number
+from memops.console.commands.output import Output
 from memops.console.errors import ChecklistUnreadable
 from memops.console.models import Run
 from memops.console.runs import checklist_templates
@@ -19,11 +21,11 @@ HELP = "print the checklist of a kind of run, or publish a new version of it"
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("kind", metavar="KIND", choices=Run.Kind.values, help=", ".join(Run.Kind.values))
     parser.add_argument(
-        "--import", dest="file", metavar="FILE", type=Path, help="publish this file as the next version"
+        "--import", dest="file", metavar="FILE", type=file, help="publish this file as the next version"
     )
     parser.add_argument("--note", default="", help="what is new, and why; kept with the version")
     parser.add_argument(
-        "--based-on", metavar="VERSION", type=int, help="refuse if this is not the newest version any more"
+        "--based-on", metavar="VERSION", type=number, help="refuse if this is not the newest version any more"
     )
     parser.add_argument("--as", dest="person", metavar="NAME", default="", help="your name in the console, to publish")
     parser.add_argument(
@@ -35,7 +37,7 @@ def run(options: argparse.Namespace, out: Output) -> int:
     newest = checklist_templates.newest(options.kind)
     if options.file is None:
         text = checklist_templates.as_text(newest)
-        out.say(printable(text).rstrip() if newest else f"There is no checklist for a {options.kind}.")
+        out.lines(text.rstrip() if newest else f"There is no checklist for a {options.kind}.")
         out.result(kind=options.kind, version=newest.version if newest else 0, text=text)
         return Exit.DONE
     text = _read(options.file)
@@ -53,11 +55,11 @@ def run(options: argparse.Namespace, out: Output) -> int:
     return Exit.DONE
 
 
-def _read(file: Path) -> str:
+def _read(path: Path) -> str:
     try:
-        with file.open(encoding="utf-8") as opened:
+        with path.open(encoding="utf-8") as opened:
             return opened.read(checklist_templates.LONGEST_TEXT + 1)
     except OSError as error:
-        raise ChecklistUnreadable(file=file, problem=os.strerror(error.errno or 0)) from error
+        raise ChecklistUnreadable(file=quoted(str(path)), problem=os.strerror(error.errno or 0)) from error
     except UnicodeDecodeError as error:
-        raise ChecklistUnreadable(file=file, problem="it is not UTF-8 text") from error
+        raise ChecklistUnreadable(file=quoted(str(path)), problem="it is not UTF-8 text") from error

@@ -29,7 +29,7 @@ LOGINS = {
 
 def configure(parser: argparse.ArgumentParser) -> None:
     up.configure(parser)
-    parser.add_argument("--rows", type=seed.positive, default=10_000, help="rows of demo data (default: 10000)")
+    parser.add_argument("--rows", type=seed.rows, default=10_000, help="rows of demo data (default: 10000)")
 
 
 def run(options: argparse.Namespace, out: Output) -> int:

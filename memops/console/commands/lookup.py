@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from memops.console.characters import quoted
 from memops.console.errors import NoSuchBackup, NoSuchQuarantinedTable, NoSuchRun
 from memops.console.models import Backup, QuarantinedTable, Run
 
@@ -14,7 +15,7 @@ def find_run(number: int, *, target: str | None = None) -> Run:
     if found is None:
         raise NoSuchRun(run=number, where="")
     if target is not None and found.target_id != target:
-        raise NoSuchRun(run=number, where=f' on the target "{target}": it is on "{found.target_id}"')
+        raise NoSuchRun(run=number, where=f' on the target "{quoted(target)}": it is on "{found.target_id}"')
     return found
 
 
@@ -31,5 +32,5 @@ def find_quarantined(name: str, *, target: str) -> QuarantinedTable:
     bare = name.removeprefix("memops_quarantine.")
     found = QuarantinedTable.objects.filter(target=target, name=bare, state=QuarantinedTable.State.KEPT).first()
     if found is None:
-        raise NoSuchQuarantinedTable(target=target, name=name[:100])
+        raise NoSuchQuarantinedTable(target=target, name=quoted(name))
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
@@ -12,6 +13,8 @@ from django.core.serializers.json import DjangoJSONEncoder
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+from memops.console.characters import printable, shown
 
 JSON_VERSION = 1
 PIPE_WIDTH = 200
@@ -33,6 +36,9 @@ class Output:
     screen: Screen = field(init=False)
 
     def __post_init__(self) -> None:
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")  # A terminal may have no sign for what others have typed.
         # Words of others (reasons, names, logs) are never markup, and lines are left as long as they are.
         self.screen = Screen(
             stderr=self.as_json,
@@ -49,7 +55,11 @@ class Output:
         return sys.stdin.isatty() and not self.as_json
 
     def say(self, text: str = "", *, style: str = "") -> None:
-        self.screen.print(Text(printable(text), style=style))
+        self.screen.print(Text(_one(text), style=style))
+
+    def lines(self, text: str) -> None:
+        """A text whose lines are ours, or are asked for as they are."""
+        self.screen.print(Text(printable(text)))
 
     def facts(self, facts: dict[str, Any]) -> None:
         """Names and values, one a line."""
@@ -62,7 +72,7 @@ class Output:
         for column in columns:
             table.add_column(column, overflow="fold")
         for row in rows:
-            table.add_row(*(Text(printable(str(cell))) for cell in row))
+            table.add_row(*(Text(shown(str(cell))) for cell in row))
         self.screen.print(table, soft_wrap=False, crop=False)
 
     def ask(self, question: str) -> str:
@@ -90,6 +100,11 @@ def _discard(stream: IO[str]) -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
-def printable(text: str) -> str:
-    """Without the control characters with which a name or a reason could rewrite the terminal."""
-    return "".join(char if char.isprintable() or char in "\n\t" else "\N{REPLACEMENT CHARACTER}" for char in text)
+def told(text: str) -> None:
+    """A sentence for standard error: why there is no result. It may quote names that others have chosen."""
+    print(_one(text), file=sys.stderr)  # noqa: T201
+
+
+def _one(text: str) -> str:
+    """No name and no reason begins a line of its own, which could say anything: what follows is set in."""
+    return printable(text).replace("\n", "\n    ")

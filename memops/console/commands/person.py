@@ -14,13 +14,15 @@ from django.http import HttpRequest
 from memops.console import audit, second_factor
 from memops.console.audit.acting import Acting
 from memops.console.audit.listeners import UNKNOWN
+from memops.console.characters import is_text, shown
+from memops.console.commands.arguments import number
 from memops.console.errors import NotSignedIn
 
 LONGEST_PASSWORD = 4096
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("id", metavar="RUN", type=int, help="the number of the run")
+    parser.add_argument("id", metavar="RUN", type=number, help="the number of the run")
     parser.add_argument("--as", dest="person", metavar="NAME", required=True, help="your name in the console")
     parser.add_argument(
         "--password-stdin",
@@ -36,7 +38,7 @@ def signed_in(options: argparse.Namespace) -> User:
     Raises NotSignedIn, NoSecondFactor, CodeUnreadable, CodeWrong, CodesThrottled, AuditUnwritable.
     """
     password = _typed(options, f"Password of {options.person}: ")
-    if "\0" in options.person or len(options.person) > audit.LONGEST_NAME:
+    if len(options.person) > audit.LONGEST_NAME or not is_text(password):
         audit.record_or_log("sign_in.failed", actor=UNKNOWN)
         raise NotSignedIn()
     request = HttpRequest()
@@ -58,9 +60,11 @@ def signed_in(options: argparse.Namespace) -> User:
 def _typed(options: argparse.Namespace, question: str) -> str:
     try:
         if options.password_stdin or not sys.stdin.isatty():
-            return sys.stdin.readline(LONGEST_PASSWORD).rstrip("\r\n")
-        return getpass.getpass(question)
-    except (EOFError, KeyboardInterrupt):
+            line = sys.stdin.readline(LONGEST_PASSWORD + 1)
+            # The rest of a line that is longer would be taken for the code.
+            return line.rstrip("\r\n") if len(line) <= LONGEST_PASSWORD else ""
+        return getpass.getpass(shown(question))
+    except (EOFError, KeyboardInterrupt, UnicodeDecodeError):
         return ""
 
 

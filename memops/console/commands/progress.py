@@ -12,7 +12,8 @@ from django.db import DatabaseError, connections
 from rich.status import Status
 from rich.text import Text
 
-from memops.console.commands.output import Output, printable
+from memops.console.characters import shown
+from memops.console.commands.output import Output
 from memops.console.models import Run, Step
 from memops.console.units import duration, size
 
@@ -52,7 +53,7 @@ class Shown:
 
     def _at_work(self, text: str) -> None:
         if self.out.screen.is_terminal:
-            line = Text(printable(text))
+            line = Text(shown(text))
             if self.moving is None:
                 self.moving = self.out.screen.status(line)
                 self.moving.start()

@@ -6,6 +6,7 @@ import argparse
 
 from memops.console.audit.acting import acting
 from memops.console.commands import Exit, person, records
+from memops.console.commands.arguments import number
 from memops.console.commands.lookup import find_run
 from memops.console.commands.output import Output
 from memops.console.runs import checklists, signing
@@ -15,7 +16,7 @@ HELP = "reopen an item of a run's checklist, and the run if it was closed"
 
 def configure(parser: argparse.ArgumentParser) -> None:
     person.add_arguments(parser)
-    parser.add_argument("item", metavar="ITEM", type=int, help="the number of the item: memops checklist RUN")
+    parser.add_argument("item", metavar="ITEM", type=number, help="the number of the item: memops checklist RUN")
     parser.add_argument("--reason", required=True, help="why it is open again; it is kept")
 
 

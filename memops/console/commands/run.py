@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from memops.console.commands import following
+from memops.console.commands.arguments import number
 from memops.console.commands.lookup import find_run
 from memops.console.commands.output import Output
 
@@ -12,7 +13,7 @@ HELP = "show one run; --follow waits for its end"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("id", metavar="ID", type=int, help="the number of the run")
+    parser.add_argument("id", metavar="ID", type=number, help="the number of the run")
     parser.add_argument("--follow", action="store_true", help="wait until a worker has ended it")
 
 

@@ -8,6 +8,7 @@ from django.contrib.auth.models import User
 
 from memops.console import second_factor
 from memops.console.audit.acting import account
+from memops.console.characters import quoted
 from memops.console.commands import Exit
 from memops.console.commands.output import Output
 from memops.console.errors import NoSuchPerson
@@ -26,7 +27,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace, out: Output) -> int:
     person = User.objects.filter(username=options.name).first()
     if person is None:
-        raise NoSuchPerson(name=options.name)
+        raise NoSuchPerson(name=quoted(options.name))
     if options.reset:
         second_factor.remove(person, by=account())
         out.say(f"The second factor of {person} is removed. They set one up at the next sign-in.", style="bold")

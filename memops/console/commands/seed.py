@@ -9,6 +9,7 @@ from django.conf import settings
 
 from memops import demo
 from memops.console.commands import Exit
+from memops.console.commands.arguments import between
 from memops.console.commands.output import Output
 from memops.console.errors import ConfirmationMissing
 from memops.console.runs import history, targets
@@ -16,28 +17,23 @@ from memops.console.units import duration, size
 
 HELP = "add demo data: sealed texts of Python's own documentation, for many tenants"
 
-MOST_ROWS = 100_000_000
 BETWEEN_PROGRESS_SECONDS = 2.0
 
-
-def positive(text: str) -> int:
-    number = int(text)
-    if not 1 <= number <= MOST_ROWS:
-        raise argparse.ArgumentTypeError(f"has to be between 1 and {MOST_ROWS:,}")
-    return number
+rows = between(1, 100_000_000)
+tenants = between(1, 100_000)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--target", default="default", metavar="ALIAS", help="the target (default: default)")
-    parser.add_argument("--rows", type=positive, default=10_000, help="how many rows (default: 10000)")
-    parser.add_argument("--tenants", type=positive, default=40, help="for how many tenants (default: 40)")
+    parser.add_argument("--rows", type=rows, default=10_000, help="how many rows (default: 10000)")
+    parser.add_argument("--tenants", type=tenants, default=40, help="for how many tenants (default: 40)")
     parser.add_argument("--confirm", metavar="ALIAS", help="the target's name, if it is not the embedded server")
 
 
 def run(options: argparse.Namespace, out: Output) -> int:
     targets.get(options.target)
     is_embedded = settings.MEMOPS_EMBEDDED and options.target == "default"
-    if not is_embedded and options.confirm != options.target:
+    if options.confirm != options.target and not (is_embedded and options.confirm is None):
         raise ConfirmationMissing(
             target=options.target, what=f"--confirm {options.target}, since invented rows are added"
         )

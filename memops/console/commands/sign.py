@@ -6,6 +6,7 @@ import argparse
 
 from memops.console.audit.acting import acting
 from memops.console.commands import Exit, person, records
+from memops.console.commands.arguments import number
 from memops.console.commands.lookup import find_run
 from memops.console.commands.output import Output
 from memops.console.runs import checklists, signing
@@ -15,7 +16,7 @@ HELP = "sign an item of a run's checklist, or set it aside"
 
 def configure(parser: argparse.ArgumentParser) -> None:
     person.add_arguments(parser)
-    parser.add_argument("item", metavar="ITEM", type=int, help="the number of the item: memops checklist RUN")
+    parser.add_argument("item", metavar="ITEM", type=number, help="the number of the item: memops checklist RUN")
     parser.add_argument("--role", default="", help="the group of yours in whose name you sign")
     parser.add_argument("--note", default="", help="what you saw; kept with the sign-off")
     instead = parser.add_mutually_exclusive_group()

@@ -27,7 +27,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace, out: Output) -> int:
-    seen = [overview(options.target)] if options.target else overviews()
+    seen = overviews() if options.target is None else [overview(options.target)]
     alive = queue.worker_is_alive()
     if len(seen) > 1:
         out.table(COLUMNS, [_one_line(one) for one in seen])

@@ -50,7 +50,7 @@ def run(options: argparse.Namespace, out: Output) -> int:
 def serve(bind: str, *, banner: str | None, out: Output) -> None:
     """Worker and web, until they are asked to stop."""
     os.environ["MEMOPS_BIND"] = bind  # The web server answers to that name.
-    supervisor.run_in_foreground(bind=bind, demo_banner=banner, announce=out.say)
+    supervisor.run_in_foreground(bind=bind, demo_banner=banner, announce=out.lines)
 
 
 def prepare(out: Output, *, deploy: bool) -> None:

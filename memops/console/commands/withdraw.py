@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from memops.console.commands import Exit, following, records
+from memops.console.commands.arguments import number
 from memops.console.commands.lookup import find_run
 from memops.console.commands.output import Output
 from memops.console.runs import approvals
@@ -13,7 +14,7 @@ HELP = "take back a request that awaits approval"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("id", metavar="RUN", type=int, help="the number of the run")
+    parser.add_argument("id", metavar="RUN", type=number, help="the number of the run")
     parser.add_argument("--comment", default="", help="why; kept with the run")
 
 

@@ -17,11 +17,12 @@ from dataclasses import dataclass
 from django.contrib.auth.models import Group, User
 from django.db import IntegrityError, transaction
 
+from memops.console import characters
 from memops.console.audit import record, record_or_log
 from memops.console.errors import ChecklistChanged, ChecklistWrong, NotASigner
 from memops.console.models import ChecklistItem, ChecklistTemplate, Run
 from memops.console.runs import evidence
-from memops.console.runs.request import hidden_characters, key_of, readable_reason
+from memops.console.runs.request import key_of, readable_note
 
 MAY_PUBLISH = "memops_console.publish_checklisttemplate"
 
@@ -72,7 +73,7 @@ def as_text(template: ChecklistTemplate | None) -> str:
 def parse(kind: str, text: str) -> list[Line]:
     """Raises ChecklistWrong with everything that is wrong, by line."""
     if len(text) > LONGEST_TEXT:
-        raise _wrong([f"It has {len(text):,} characters; {LONGEST_TEXT:,} are the most."])
+        raise _wrong([f"It has more than {LONGEST_TEXT:,} characters."])
     problems: list[str] = []
     found: list[Line] = []
     block = ""
@@ -81,8 +82,8 @@ def parse(kind: str, text: str) -> list[Line]:
     for number, typed in enumerate(text.replace("\r\n", "\n").replace("\r", "\n").split("\n"), 1):
         line = " ".join(typed.split(" ")).strip()
         wrong = ""
-        if hidden := hidden_characters(line) or (["a tab"] if "\t" in line else []):
-            wrong = f"it has characters that do not show: {', '.join(hidden)}."
+        if hidden := characters.hidden(line, lines=False):
+            wrong = f"it has characters that do not show: {hidden}."
         elif line.startswith("##"):
             block = line.removeprefix("##").strip()
             wrong = _wrong_block(block, blocks)
@@ -115,7 +116,7 @@ def publish(kind: str, text: str, *, by: User, note: str = "", based_on: int) ->
         raise NotASigner(name=name, what="publish checklists")
     if kind not in Run.Kind.values:
         raise _wrong(["There is no such kind of run."])
-    note = readable_reason(note) if note.strip() else ""
+    note = readable_note(note)
     lines = parse(kind, text)
     _demand_newest(kind, based_on)
     record("checklist.publish_asked", actor=name, kind=kind, based_on=based_on, items=len(lines), note=note)

@@ -11,6 +11,7 @@ from django.contrib.auth.models import User
 from django.db import IntegrityError, transaction
 
 from memops.console.audit import anchors, record, record_or_log
+from memops.console.characters import quoted
 from memops.console.errors import (
     AlreadyClosed,
     ItemIsOpen,
@@ -27,7 +28,7 @@ from memops.console.errors import (
 )
 from memops.console.models import ChecklistItem, Run, RunClosing, SignOff
 from memops.console.runs.checklists import Standing, is_due, standing, tick
-from memops.console.runs.request import key_of, readable_reason
+from memops.console.runs.request import key_of, readable_note
 
 MAY_SIGN = "memops_console.sign_checklist"
 MAY_CLOSE = "memops_console.close_run"
@@ -68,7 +69,7 @@ def close(run: Run, *, by: User, note: str = "") -> RunClosing:
 
     Raises NotASigner, NoChecklist, ItemsAreOpen, AlreadyClosed, ReasonUnreadable, AuditUnwritable.
     """
-    note = _readable(note)
+    note = readable_note(note)
     name = by.get_username()
     _demand_permission(by, MAY_CLOSE, "close it")
     _demand_closable(run)
@@ -94,7 +95,7 @@ def close(run: Run, *, by: User, note: str = "") -> RunClosing:
 
 def _say(run: Run, number: int, decision: SignOff.Decision, *, by: User, role: str, note: str) -> SignOff:
     name = by.get_username()
-    note = _readable(note)
+    note = readable_note(note, what="note" if decision == SignOff.Decision.SIGNED else "reason")
     _demand_permission(by, MAY_SIGN, "sign its items")
     item = _find(run, number)
     role = role or item.role
@@ -169,7 +170,7 @@ def _demand_sayable(run: Run, item: ChecklistItem, decision: SignOff.Decision, *
     if decision == SignOff.Decision.ACCEPTED and not item.machine:
         raise MachineItem(item=item.number, run=run.pk, problem="is signed by a person, and needs no evidence")
     if (item.role and role != item.role) or (role and not by.groups.filter(name=role).exists()):
-        raise NotInRole(name=by.get_username(), item=item.number, run=run.pk, role=item.role or role[:150])
+        raise NotInRole(name=by.get_username(), item=item.number, run=run.pk, role=item.role or quoted(role))
     if item.role and (other := _other_role(found, item, by)):
         raise TwoRoles(name=by.get_username(), run=run.pk, role=item.role, other=other)
 
@@ -194,7 +195,3 @@ def _demand_closable(run: Run) -> None:
         named = ", ".join(f"{item.number} ({item.text})" for item in left[:NAMED])
         more = f" and {len(left) - NAMED} more" if len(left) > NAMED else ""
         raise ItemsAreOpen(run=run.pk, count=found.open_items, items=named + more)
-
-
-def _readable(text: str) -> str:
-    return readable_reason(text) if text.strip() else ""

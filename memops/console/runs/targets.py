@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.conf import settings
 
+from memops.console.characters import quoted
 from memops.console.errors import UnknownTarget
 from memops.console.models import Target
 
@@ -26,5 +27,5 @@ def sync() -> list[Target]:
 def get(alias: str) -> Target:
     """The row of a configured alias. Raises UnknownTarget."""
     if alias not in configured():
-        raise UnknownTarget(target=alias, targets=", ".join(configured()))
+        raise UnknownTarget(target=quoted(alias), targets=", ".join(configured()))
     return next(target for target in sync() if target.alias == alias)

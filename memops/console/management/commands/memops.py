@@ -14,7 +14,8 @@ from django.db import DatabaseError, connections
 from psycopg.errors import UndefinedTable
 
 from memops.console.commands import Exit
-from memops.console.commands.output import Output, printable
+from memops.console.commands.arguments import demand_texts, tells_briefly
+from memops.console.commands.output import Output, told
 from memops.console.errors import (
     ConsoleError,
     OutcomeUnknown,
@@ -61,12 +62,16 @@ class Command(BaseCommand):
     help = "Roll back memory_chunks without losing a row, prove it, and undo it."
 
     def add_arguments(self, parser: CommandParser) -> None:
+        tells_briefly(parser)
+        self.parsers: dict[str, CommandParser] = {}
         verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
         for name in VERBS:
             verb = _module(name)
             taking = verbs.add_parser(name, help=verb.HELP, description=f"{verb.HELP[0].upper()}{verb.HELP[1:]}.")
             taking.add_argument("--json", action="store_true", help="print one JSON object; see docs/json.md")
             verb.configure(taking)
+            tells_briefly(taking)
+            self.parsers[name] = taking
 
     def handle(self, *args: Any, **options: Any) -> None:
         out = Output(as_json=options["json"])
@@ -75,6 +80,7 @@ class Command(BaseCommand):
             for name in ("memops.run", "django-q"):
                 logging.getLogger(name).setLevel(logging.WARNING)
         try:
+            demand_texts(self.parsers[options["verb"]], options)
             code = _module(options["verb"]).run(Namespace(**options), out)
         except (ConsoleError, DataPlaneError) as error:
             code = self._tell(error, str(error), out)
@@ -93,7 +99,7 @@ class Command(BaseCommand):
             sys.exit(code)
 
     def _tell(self, error: Exception, text: str, out: Output) -> int:
-        print(printable(text), file=sys.stderr)  # noqa: T201  it may quote names that others have chosen
+        told(text)
         out.result(error={"kind": type(error).__name__, "message": text})
         if isinstance(error, UsageError):
             return Exit.USAGE
