@@ -4,7 +4,7 @@ import os
 
 from tests.environment import CLONE, begin_at
 
-HOME = CLONE / ".memops" / "test"
+HOME = CLONE / ".memops" / os.environ.get("TEST_HOME", "test")
 begin_at(HOME)
 # Most tests are about what a run does; those about who may start it say so.
 os.environ["MEMOPS_APPROVALS"] = "*/*=0"

@@ -121,7 +121,7 @@ def test_an_approver_of_other_runs_reads_which_groups_decide(run, settings):
 
 def test_a_rejection_needs_a_reason_and_ends_it(run, ann_sits, rita_sits):
     refused = ann_sits.post(page("run_reject", run.pk), {"comment": " "}, follow=True)
-    assert "A run needs a reason" in text(refused) or "reason" in text(refused)
+    assert "needs a comment" in text(refused)
     assert state(run) == "awaiting"
 
     ann_sits.post(page("run_reject", run.pk), {"comment": "Not during the day."})
@@ -228,7 +228,7 @@ class TestNoEffect:
         assert (state(run), Approval.objects.count()) == ("awaiting", 0)
 
     def test_with_a_hostile_comment_nothing_is_shown_as_markup(self, act, run, rita_sits, ann_sits):
-        for client, typed in product((ann_sits, rita_sits), ("\u202etxt.exe", "a\0b", "x" * 2001, HOSTILE)):
+        for client, typed in product((ann_sits, rita_sits), ("\u202etxt.exe", "x" * 2001, HOSTILE)):
             answer = client.post(page(f"run_{act}", run.pk), {"comment": typed, "note": typed}, follow=True)
             assert answer.status_code in (200, 403)
             assert HOSTILE not in answer.content.decode()

@@ -128,7 +128,7 @@ class TestWhoMay:
         assert "Sign is off: You lack the permission" in read
         assert "Sign, or not applicable" not in read
 
-    @pytest.mark.parametrize("item", ["", "0", "99", "-1", "1e3", "٣", "9" * 30, "16; drop table", "\x00"])
+    @pytest.mark.parametrize("item", ["", "0", "99", "-1", "1e3", "٣", "9" * 30, "16; drop table"])
     def test_an_item_that_is_none_changes_nothing(self, rolled_back, ann, item):
         answer = signed_in(ann).post(page("run_sign", rolled_back.pk), {"item": item}, follow=True)
 

@@ -60,7 +60,11 @@ def eventually(condition, seconds=20):
         time.sleep(0.02)
 
 
-def pids_in(file):
+def pids_in(file, *, at_least=2):
+    """Of a program and what it has started, as soon as both have been written down."""
+    until = time.monotonic() + 20
+    while len(file.read_text().split()) < at_least and time.monotonic() < until:
+        time.sleep(0.02)
     return [int(pid) for pid in file.read_text().split()]
 
 
