@@ -15,7 +15,7 @@ from django.conf import settings as django_settings
 from django.db import connections
 
 from memops import sql
-from memops.console.models import QuarantinedTable, Run
+from memops.console.models import Run
 from memops.console.pg import session
 from memops.console.runs import history
 from project import embedded
@@ -192,7 +192,7 @@ def test_of_two_other_consoles_at_once_one_moves_the_table_and_ours_can_undo_it(
         assert ground.is_quarantined(before)
         [noticed] = [run for run in history.notice("default") if run.kind == "rollback"]
         assert "another memops console" in noticed.reason
-        ground.assert_the_way_back(noticed, before)
+        ground.assert_the_way_back(before)
 
 
 def by_hand() -> None:
@@ -222,7 +222,7 @@ def test_what_is_done_by_hand_beside_a_run_moves_the_table_once(console, fault, 
         assert sorted(moved) in (["nothing", "quarantined"], ["quarantined"])
         assert run.state == ("done" if run.outcome == "quarantined" else "refused"), run.error
         assert ground.is_quarantined(before)
-        ground.assert_the_way_back(QuarantinedTable.objects.get(state="kept").run, before)
+        ground.assert_the_way_back(before)
 
 
 def waits_for_the_table() -> bool:
@@ -248,4 +248,4 @@ def test_a_table_that_somebody_took_away_by_hand_before_the_run_could_is_told(co
         [noticed] = history.notice("default")
         assert (noticed.origin, noticed.outcome) == ("by hand", "quarantined")
         assert ground.is_quarantined(before)
-        ground.assert_the_way_back(noticed, before)
+        ground.assert_the_way_back(before)
