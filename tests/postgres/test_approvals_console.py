@@ -227,6 +227,12 @@ class TestNoEffect:
             assert answer.status_code == 403
         assert (state(run), Approval.objects.count()) == ("awaiting", 0)
 
+    def test_with_a_comment_that_holds_nul(self, act, run, rita_sits, ann_sits):
+        for client in (ann_sits, rita_sits):
+            answer = client.post(page(f"run_{act}", run.pk), {"comment": "a\0b", "note": "a\0b"}, follow=True)
+            assert answer.status_code == 400
+        assert (state(run), Approval.objects.count()) == ("awaiting", 0)
+
     def test_with_a_hostile_comment_nothing_is_shown_as_markup(self, act, run, rita_sits, ann_sits):
         for client, typed in product((ann_sits, rita_sits), ("\u202etxt.exe", "x" * 2001, HOSTILE)):
             answer = client.post(page(f"run_{act}", run.pk), {"comment": typed, "note": typed}, follow=True)
