@@ -134,6 +134,13 @@ class TestWhoMay:
 
         assert "There is no item" in text(answer)
 
+    def test_an_item_that_is_nul_signs_nothing(self, rolled_back, ann):
+        before = SignOff.objects.count()
+
+        answer = signed_in(ann).post(page("run_sign", rolled_back.pk), {"item": "\x00"}, follow=True)
+
+        assert (answer.status_code, SignOff.objects.count()) == (400, before)
+
     def test_reading_signs_nothing_for_anybody(self, rolled_back, ann):
         before = SignOff.objects.count()
         client = signed_in(User.objects.create_superuser("root"))

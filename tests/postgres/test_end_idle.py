@@ -188,6 +188,11 @@ def test_a_wrong_number_makes_no_plan_and_says_what_is_possible(default, operati
     assert ('name="end_idle"' in shown.content.decode()) is (suffix == "")
 
 
+@pytest.mark.parametrize("suffix", ["", "_confirm"])
+def test_nul_as_a_number_is_a_request_that_cannot_be_read(default, operating, suffix):
+    assert operating.get(url(suffix, "mode=emergency&end_idle=%00")).status_code == 400
+
+
 def test_an_undo_offers_it_as_well(default, olga, operating):
     rollback = execute(plan_rollback(default, emergency=True), olga)
     address = reverse("admin:memops_console_target_undo", args=["default", rollback.pk])
