@@ -12,6 +12,7 @@ from django.test import Client
 from django.urls import reverse
 
 TIMEOUT_SECONDS = 60
+PASSWORD = "correct horse battery"
 GONE = (OSError, http.client.HTTPException)
 """What is raised where the server goes away before it has answered."""
 
@@ -46,6 +47,10 @@ class Operator:
         form = self.form("/admin/login/")
         where, _ = self.send(form, username=name, password=password, next="/admin/")
         assert where == "/admin/", "signed in"
+
+    def sign_in_as_superuser(self, name: str) -> None:
+        User.objects.filter(username=name).exists() or User.objects.create_superuser(name, password=PASSWORD)
+        self.sign_in(name, PASSWORD)
 
     def form(self, path: str) -> Form:
         _, page = self.get(path)

@@ -7,13 +7,11 @@ from django_q.models import OrmQ
 
 from memops.console.models import AuditEvent, Run
 from memops.console.runs.plan import plan_backup
-from memops.console.runs.request import submit
 from tests.faults import ground
 
 
 def ask_for_backup(target: str = ground.TARGET) -> Run:
-    plan = plan_backup(target)
-    return submit(plan, requester=ground.ME, reason="it is executed once", seen_digest=plan.digest)
+    return ground.submitted(plan_backup(target))
 
 
 def has_ended(run: Run) -> Callable[[], bool]:

@@ -17,6 +17,8 @@ from memops.console.steps import StepKind, StepLog
 
 BEFORE, AFTER = "before", "after"
 LONGEST_SECONDS = 120
+EACH_BOUNDARY = "each boundary"
+"""Waits after every step, and says at which."""
 
 Say = Callable[[str], None]
 
@@ -82,10 +84,10 @@ MIGRATING = {
 
 
 def install(pause_at: str, say: Say, *, go_on: Path | None = None) -> None:
-    """``pause_at`` is a step and whether to wait before its work or after it, as in "reverse after", or a name of
-    ``INSIDE``, ``RECONCILING`` or ``MIGRATING``; "" for nowhere.
+    """``pause_at`` is a step and whether to wait before its work or after it, as in "reverse after", a name of
+    ``INSIDE``, ``RECONCILING`` or ``MIGRATING``, or ``EACH_BOUNDARY``; "" for nowhere.
 
-    ``say`` gets the name of each step as it begins, and ``pause_at`` where the process waits, until ``go_on`` is there.
+    ``say`` gets the name of each step as it begins, and the place where the process waits, until ``go_on`` is there.
     """
     steps_of = advance.steps_of
     at = _Pause(pause_at, say, go_on)
@@ -99,7 +101,7 @@ def install(pause_at: str, say: Say, *, go_on: Path | None = None) -> None:
 
 
 class _Pause:
-    """The place where this process waits, once."""
+    """The place where this process waits, once; or each boundary."""
 
     def __init__(self, where: str, say: Say, go_on: Path | None) -> None:
         self.where, self.say, self.go_on = where, say, go_on
@@ -107,9 +109,15 @@ class _Pause:
         self.is_over = False
 
     def here(self, place: str) -> None:
-        if place != self.where or self.is_over:
-            return
-        self.is_over = True
+        if self.where == EACH_BOUNDARY and place.endswith(AFTER):
+            self._wait(place)
+            if self.go_on:
+                self.go_on.unlink(missing_ok=True)
+        elif place == self.where and not self.is_over:
+            self.is_over = True
+            self._wait(place)
+
+    def _wait(self, place: str) -> None:
         self.say(place)
         until = time.monotonic() + LONGEST_SECONDS
         while time.monotonic() < until and not (self.go_on and self.go_on.exists()):

@@ -25,17 +25,8 @@ from tests.faults import ground
 
 def environment(settings_module: str, **more: str) -> dict[str, str]:
     """Database, keys and folders of the test itself."""
-    return {
-        "DJANGO_SETTINGS_MODULE": settings_module,
-        "PYTHONUNBUFFERED": "1",
-        "MEMOPS_HOME": str(settings.MEMOPS_HOME),
-        "MEMOPS_BACKUP_DIR": str(settings.MEMOPS_BACKUP_DIR),
-        "MEMOPS_ANCHORS": str(settings.MEMOPS_ANCHORS),
-        "MEMOPS_APPROVALS": "*/*=0",
-        "MEMOPS_SECOND_FACTOR": "off",
-        "MEMOPS_PG_BIN": str(embedded.bin_dir(embedded.MAJOR)),
-        "DATABASE_URL": url_of(connections.databases["default"]["NAME"]),
-    } | more
+    of_the_test = console_process.environment_of(connections.databases["default"]["NAME"])
+    return of_the_test | {"DJANGO_SETTINGS_MODULE": settings_module} | more
 
 
 def url_of(database: str) -> str:

@@ -25,12 +25,13 @@ class StrangeConfig(AppConfig):
         from memops.console.runs import claim, doorbell
         from tests.faults import pauses
 
-        pauses.LONGEST_SECONDS = 0  # Whoever says that it pauses waits for the answer.
-        pauses.install(os.environ["PAUSE_AT"], say)
+        pauses.install(os.environ["PAUSE_AT"], say, go_on=Path(os.environ["GO_ON"]))
         demand = claim.release.demand_own_tables
 
         def demanded() -> None:
             say(CLAIM)
+            while os.environ["PAUSE_AT"] == CLAIM and not Path(os.environ["GO_ON"]).exists():
+                time.sleep(0.02)
             demand()
 
         claim.release = type("Release", (), {"demand_own_tables": staticmethod(demanded)})
@@ -45,8 +46,6 @@ class StrangeConfig(AppConfig):
 def say(text: str) -> None:
     with Path(os.environ["SAYS"]).open("a") as file:
         file.write(f"{text}\n")
-    while text == os.environ["PAUSE_AT"] and not Path(os.environ["GO_ON"]).exists():
-        time.sleep(0.02)
 
 
 def set_the_clock(ahead: timedelta) -> None:

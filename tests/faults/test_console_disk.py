@@ -1,6 +1,5 @@
 """Where the console itself keeps things, disks fill up and folders vanish, too: a run says what became of it."""
 
-import os
 import resource
 import shutil
 import subprocess
@@ -11,16 +10,14 @@ from pathlib import Path
 
 import pytest
 from django.conf import settings
-from django.db import connections
 
 from memops.console.audit import anchors
 from memops.console.errors import ChainBroken
 from memops.console.models import AuditEvent, Run
 from memops.console.runs.plan import plan_undo
 from memops.console.runs.request import submit
-from project import embedded
 from tests.environment import CLONE
-from tests.faults import ground
+from tests.faults import ground, processes
 from tests.faults.disturbed import (
     BACKUP,
     GUIDED,
@@ -89,22 +86,6 @@ def test_anchors_that_vanish_during_a_run_are_missed_by_the_next_and_not_begun_a
         ground.assert_the_way_back(before)
 
 
-def environment(**more: str) -> dict[str, str]:
-    """What a worker of this console would be started with."""
-    return {
-        "PATH": os.environ["PATH"],
-        "DJANGO_SETTINGS_MODULE": "project.settings",
-        "MEMOPS_HOME": str(settings.MEMOPS_HOME),
-        "MEMOPS_BACKUP_DIR": str(settings.MEMOPS_BACKUP_DIR),
-        "MEMOPS_ANCHORS": str(settings.MEMOPS_ANCHORS),
-        "MEMOPS_APPROVALS": "*/*=0",
-        "MEMOPS_SECOND_FACTOR": "off",
-        "MEMOPS_PG_BIN": str(embedded.bin_dir(embedded.MAJOR)),
-        "DATABASE_URL": embedded.url(settings.MEMOPS_HOME, database=connections.databases[ground.TARGET]["NAME"]),
-        **more,
-    }
-
-
 def advance_in_a_process(run: Run, environment: Mapping[str, str], *, log: Path) -> int:
     with log.open("ab") as said:
         done = subprocess.run(
@@ -120,7 +101,7 @@ def test_a_log_that_cannot_be_written_holds_up_nothing(console, fault):
         made = plan()
         run = submit(made, requester=ground.ME, reason="the log is full", seen_digest=made.digest)
 
-        code = advance_in_a_process(run, environment(), log=Path("/dev/full"))
+        code = advance_in_a_process(run, processes.environment("project.settings"), log=Path("/dev/full"))
 
         assert (run.state, run.outcome, run.error) == ("done", "quarantined", "")
         assert code in (0, 120)  # Python says so itself, if its last words could not be written.
@@ -140,7 +121,7 @@ def test_variables_of_libpq_that_a_url_outdoes_change_nothing(console, fault, tm
         made = plan()
         run = submit(made, requester=ground.ME, reason="a shell full of variables", seen_digest=made.digest)
 
-        code = advance_in_a_process(run, environment(**hostile), log=tmp_path / "log")
+        code = advance_in_a_process(run, processes.environment("project.settings", **hostile), log=tmp_path / "log")
 
         assert code == 0, (tmp_path / "log").read_text()
         assert (run.state, run.outcome, run.error) == ("done", "quarantined", "")

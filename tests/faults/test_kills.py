@@ -5,25 +5,10 @@ import random
 
 import pytest
 
-from memops.console.runs import kinds
 from tests.faults import ground, pauses, victims
+from tests.faults.places import BETWEEN_STEPS, BOUNDARIES, HAS_ENDED, INSIDE
 
-KINDS = {
-    "guided": kinds.GUIDED,
-    "emergency": kinds.EMERGENCY,
-    "undo": kinds.UNDO,
-    "backup": kinds.BACKUP,
-    "verify": kinds.VERIFICATION,
-}
-BOUNDARIES = [
-    (kind, f"{step.name} {when}")
-    for kind, steps in KINDS.items()
-    for step in steps
-    for when in (pauses.BEFORE, pauses.AFTER)
-]
-INSIDE = [("undo" if place.step == "move_back" else "guided", name) for name, place in pauses.INSIDE.items()]
 WITH_A_PROGRAM = ("backup has begun", "verify restores")
-HAS_ENDED = ("the end is not in the trail", "the end is not anchored", "the first anchor is not in the trail")
 
 
 @pytest.mark.parametrize(("kind", "place"), BOUNDARIES + INSIDE)
@@ -43,12 +28,8 @@ def test_a_process_that_is_killed_leaves_a_true_state(console, executor, fault, 
         ground.assert_the_way_back(before)
 
 
-# A boundary is between two steps; that the one has ended or the other begun makes no difference to a server.
-ON_THE_SERVER = [(kind, place) for kind, place in BOUNDARIES if place.endswith(pauses.AFTER)] + INSIDE
-
-
 @pytest.mark.parametrize("victim", [victims.every_session, victims.a_backend, victims.the_server])
-@pytest.mark.parametrize(("kind", "place"), ON_THE_SERVER)
+@pytest.mark.parametrize(("kind", "place"), BETWEEN_STEPS + INSIDE)
 def test_what_dies_on_the_server_leaves_a_true_state(console, executor, fault, kind, place, victim):
     """The process lives on, and says itself how its run ended."""
     chance = random.Random(f"{kind} {place}")

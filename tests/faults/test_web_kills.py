@@ -10,7 +10,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 
 import pytest
-from django.contrib.auth.models import User
 from django.urls import reverse
 from django_q.models import OrmQ
 
@@ -25,7 +24,6 @@ from tests.faults.processes import Web
 RANDOM_KILLS = 20
 MAIN_PROCESS_AT = (6, 13)
 SEED = os.environ.get("RANDOM_SEED", "memops")
-PASSWORD = "correct horse battery"
 
 
 @pytest.fixture
@@ -35,9 +33,8 @@ def pool() -> Iterator[ThreadPoolExecutor]:
 
 
 def sign_in(web: Web) -> Operator:
-    User.objects.filter(username="rita").exists() or User.objects.create_superuser("rita", password=PASSWORD)
     operator = Operator(address=web.address)
-    operator.sign_in("rita", PASSWORD)
+    operator.sign_in_as_superuser("rita")
     return operator
 
 
