@@ -291,6 +291,15 @@ _log_fields: list[Any] = [
     structlog.stdlib.add_log_level,
     structlog.processors.TimeStamper(fmt="iso", utc=True),
 ]
+
+
+def _without_where_it_was_refused(logger: object, name: str, event: dict[str, Any]) -> dict[str, Any]:
+    """A request that Django refuses before any page sees it: one line says it all, and strangers send thousands."""
+    if str(event.get("logger", "")).startswith("django.security."):
+        event.pop("exc_info", None)
+    return event
+
+
 structlog.configure(
     processors=[
         *_log_fields,
@@ -307,7 +316,7 @@ LOGGING = {
     "formatters": {
         "structured": {
             "()": structlog.stdlib.ProcessorFormatter,
-            "foreign_pre_chain": _log_fields,
+            "foreign_pre_chain": [*_log_fields, _without_where_it_was_refused],
             "processors": [
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 *(
