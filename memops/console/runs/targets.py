@@ -15,12 +15,15 @@ def configured() -> list[str]:
 
 
 def sync() -> list[Target]:
-    """Keep a row for every configured alias; rows of aliases that are gone stay, for the history's sake."""
+    """A row for every configured alias; rows of aliases that are gone stay, for the history's sake. Pages ask for them
+    again and again: only what differs is written."""
     aliases = configured()
-    Target.objects.bulk_create([Target(alias=alias) for alias in aliases], ignore_conflicts=True)
-    Target.objects.filter(alias__in=aliases, configured=False).update(configured=True)
-    Target.objects.exclude(alias__in=aliases).filter(configured=True).update(configured=False)
-    rows = Target.objects.in_bulk(aliases)
+    rows = {target.alias: target for target in Target.objects.all()}
+    if {alias for alias, target in rows.items() if target.configured} != {*aliases}:
+        Target.objects.bulk_create([Target(alias=alias) for alias in aliases], ignore_conflicts=True)
+        Target.objects.filter(alias__in=aliases, configured=False).update(configured=True)
+        Target.objects.exclude(alias__in=aliases).filter(configured=True).update(configured=False)
+        rows = Target.objects.in_bulk(aliases)
     return [rows[alias] for alias in aliases]
 
 
