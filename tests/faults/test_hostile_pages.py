@@ -352,8 +352,8 @@ def pages(scene: Scene) -> dict[str, str]:
             "contact": scene.contact.pk, "review": scene.review.pk, "user": scene.zoe.pk, "group": scene.group.pk,
             "auditevent": AuditEvent.objects.earliest("pk").pk, "checklisttemplate": ended.checklist_id,
         },
-        "subject": {"undo": ended.pk, "verify": scene.backup.pk},
-        "number": {"run": ended.pk, "user": scene.zoe.pk},
+        "subject": {"undo": ended.pk, "verify": scene.backup.pk, "purge": scene.table.pk},
+        "number": {"run": ended.pk, "user": scene.zoe.pk, "quarantinedtable": scene.table.pk},
     }  # fmt: skip
     found = {}
     for route in named_routes():

@@ -28,8 +28,8 @@ from django_q.models import OrmQ
 from memops import demo
 from memops.console import second_factor
 from memops.console.admin.second_factor import PENDING
-from memops.console.models import AuditEvent, Backup, Contact, QuarantinedTable, Review, Run, Step
-from memops.console.runs import approvals, checklist_templates, checklists, signing, targets
+from memops.console.models import AuditEvent, Backup, Contact, Hold, QuarantinedTable, Review, Run, Step
+from memops.console.runs import approvals, checklist_templates, checklists, holds, signing, targets
 from memops.console.runs.overview import overviews
 from memops.console.runs.request import cancel
 from tests.postgres.people import ONE, PASSWORD, as_requester, person, request_backup
@@ -167,6 +167,27 @@ def _undo(scene: Scene) -> Act:
     return confirmed(page("memops_console_target_undo_confirm", "default", Run.objects.get(kind="rollback").pk))(scene)
 
 
+def quarantined_long_ago(scene: Scene) -> QuarantinedTable:
+    """A table that was moved by hand, whose time in quarantine is over."""
+    call_command("migrate", "memops", "zero", verbosity=0)
+    overviews()
+    table, then = QuarantinedTable.objects.get(), timezone.now() - timedelta(days=400)
+    Run.objects.filter(pk=table.run_id).update(requested_at=then, ended_at=then)
+    QuarantinedTable.objects.filter(pk=table.pk).update(since=then)
+    return table
+
+
+def held_by_olga(scene: Scene) -> QuarantinedTable:
+    table = quarantined_long_ago(scene)
+    holds.put(table, kind=Hold.Kind.MANUAL, by=scene.olga, reason="wait")
+    return table
+
+
+def _purge(scene: Scene) -> Act:
+    table = quarantined_long_ago(scene)
+    return confirmed(f"{page('memops_console_target_purge_confirm', 'default', table.pk)}?backup=none")(scene)
+
+
 def _verify(scene: Scene) -> Act:
     scene.ended()
     return confirmed(page("memops_console_target_verify_confirm", "default", scene.backup.pk))(scene)
@@ -266,6 +287,21 @@ MUTATING: dict[str, Callable[[Scene], Act]] = {
     "memops_console_target_backup_confirm": confirmed("/admin/memops_console/target/default/backup/confirm/"),
     "memops_console_target_undo_confirm": _undo,
     "memops_console_target_verify_confirm": _verify,
+    "memops_console_target_purge_confirm": _purge,
+    "memops_console_quarantinedtable_hold": form(
+        "memops_console_quarantinedtable_hold",
+        lambda scene: quarantined_long_ago(scene).pk,
+        is_once=True,
+        kind="manual",
+        reason="wait",
+    ),
+    "memops_console_quarantinedtable_lift": form(
+        "memops_console_quarantinedtable_lift",
+        lambda scene: held_by_olga(scene).pk,
+        is_once=True,
+        kind="manual",
+        reason="over",
+    ),
     "memops_console_run_approve": decided("approve"),
     "memops_console_run_reject": decided("reject", comment="no"),
     "memops_console_run_withdraw": decided("withdraw"),
@@ -325,7 +361,7 @@ RECORDS = ("target", "run", "backup", "quarantinedtable", "auditevent", "checkli
 READS = {
     *("index", "app_list", "autocomplete", "jsi18n", "view_on_site", "password_change_done"),
     *("memops_console_queue", "memops_console_second_factor"),
-    *(f"memops_console_target_{name}" for name in ("rollback", "undo", "backup", "verify")),
+    *(f"memops_console_target_{name}" for name in ("rollback", "undo", "backup", "verify", "purge")),
     *(f"memops_console_run_{name}" for name in ("live", "tail", "log")),
     *(f"memops_console_{model}_{act}" for model in RECORDS for act in ("add", "change", "delete")),
     *("memops_console_review_change", "memops_console_review_delete"),
@@ -338,7 +374,8 @@ READS = {
     # Actions that lead to a page of their own.
     *("memops_console_target_changelist roll_back", "memops_console_target_changelist back_up"),
     *("memops_console_run_changelist undo", "memops_console_backup_changelist verify"),
-    *("memops_console_quarantinedtable_changelist undo", "auth_user_changelist remove_second_factor"),
+    *("memops_console_quarantinedtable_changelist undo", "memops_console_quarantinedtable_changelist purge"),
+    "auth_user_changelist remove_second_factor",
     # Those that no list offers, since nobody has the permission.
     *(f"memops_console_{model}_changelist delete_selected" for model in (*RECORDS, "review")),
 }
@@ -428,7 +465,8 @@ def test_what_reads_changes_nothing_whatever_is_sent(scene: Scene) -> None:
     special: dict[str, list[Any]] = {
         "app_list": ["auth"], "view_on_site": [ContentType.objects.get_for_model(Contact).pk, scene.contact.pk],
         "memops_console_target_undo": ["default", ended.pk],
-        "memops_console_target_verify": ["default", scene.backup.pk], "memops_console_run_tail": [ended.pk, 1],
+        "memops_console_target_verify": ["default", scene.backup.pk],
+        "memops_console_target_purge": ["default", scene.table.pk], "memops_console_run_tail": [ended.pk, 1],
     }  # fmt: skip
     before = scene.snapshot()
 

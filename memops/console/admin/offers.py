@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from django.contrib.auth.models import AnonymousUser, User
 
 from memops.console.admin import permissions
-from memops.console.admin.intent import BackUp, Intent, RollBack, Undo, Verify
+from memops.console.admin.intent import BackUp, Intent, Purge, RollBack, Undo, Verify
 from memops.console.models import Backup, QuarantinedTable, Run, Target
 from memops.console.runs.overview import Overview
 
@@ -59,6 +59,7 @@ def for_quarantined(user: Anyone, table: QuarantinedTable, *, hindered: str = ""
             BackUp(target=table.target, quarantined=table),
             hindered,
         ),
+        _offer(user, f"purge-{table.pk}", "Purge…", Purge(target=table.target, table=table), hindered),
     ]
 
 

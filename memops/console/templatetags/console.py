@@ -34,6 +34,7 @@ SHAPES = {
     "written": "ring",
     "skipped": "dash",
     "kept": "box",
+    "purged": "cross",
     "rolled back": "box",
     "failed": "cross",
     "missing": "cross",
