@@ -353,7 +353,7 @@ def pages(scene: Scene) -> dict[str, str]:
             "auditevent": AuditEvent.objects.earliest("pk").pk, "checklisttemplate": ended.checklist_id,
         },
         "subject": {"undo": ended.pk, "verify": scene.backup.pk, "purge": scene.table.pk},
-        "number": {"run": ended.pk, "user": scene.zoe.pk, "quarantinedtable": scene.table.pk},
+        "number": {"run": ended.pk, "user": scene.zoe.pk, "quarantinedtable": scene.table.pk, "backup": scene.backup.pk},
     }  # fmt: skip
     found = {}
     for route in named_routes():

@@ -10,9 +10,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.contrib import admin
 from django.contrib.auth.models import Group, Permission, User
 from django.contrib.contenttypes.models import ContentType
@@ -32,6 +34,7 @@ from memops.console.models import AuditEvent, Backup, Contact, Hold, Quarantined
 from memops.console.runs import approvals, checklist_templates, checklists, holds, signing, targets
 from memops.console.runs.overview import overviews
 from memops.console.runs.request import cancel
+from project.private import make_folder
 from tests.postgres.people import ONE, PASSWORD, as_requester, person, request_backup
 
 UNCOUNTED = ("django_session", "axes_%", "audit_event", "memops_cache")
@@ -188,6 +191,36 @@ def _purge(scene: Scene) -> Act:
     return confirmed(f"{page('memops_console_target_purge_confirm', 'default', table.pk)}?backup=none")(scene)
 
 
+def expired(scene: Scene) -> Backup:
+    """A backup whose time is over, behind as many newer ones as are kept."""
+    run, now = scene.ended(), timezone.now()
+    folder = make_folder(Path(settings.MEMOPS_BACKUP_DIR) / "default")
+    for days in (*range(1, 11), 400):
+        file, then = folder / f"{days}.dump.zst", now - timedelta(days=days)
+        file.write_bytes(b"x")
+        made = Backup.objects.create(
+            run=run, target_id="default", relation="public.memory_chunks", table_oid=2, server="2/2", state="verified",
+            location=file, size_bytes=1, rows=1, written_at=then, verified_at=then, sha256="0" * 64, fingerprint="x",
+        )  # fmt: skip
+    return made
+
+
+def _expire(scene: Scene) -> Act:
+    shown = {"shown": expired(scene).pk, "typed_name": "default", "reason": "it is full"}
+    return Act(page("memops_console_target_expire", "default"), shown)
+
+
+def held_backup(scene: Scene) -> Backup:
+    scene.ended()
+    holds.put(scene.backup, kind=Hold.Kind.MANUAL, by=scene.olga, reason="wait")
+    return scene.backup
+
+
+def _backup(scene: Scene) -> int:
+    scene.ended()
+    return scene.backup.pk
+
+
 def _verify(scene: Scene) -> Act:
     scene.ended()
     return confirmed(page("memops_console_target_verify_confirm", "default", scene.backup.pk))(scene)
@@ -288,6 +321,17 @@ MUTATING: dict[str, Callable[[Scene], Act]] = {
     "memops_console_target_undo_confirm": _undo,
     "memops_console_target_verify_confirm": _verify,
     "memops_console_target_purge_confirm": _purge,
+    "memops_console_target_expire": _expire,
+    "memops_console_backup_hold": form(
+        "memops_console_backup_hold", _backup, is_once=True, kind="manual", reason="wait"
+    ),
+    "memops_console_backup_lift": form(
+        "memops_console_backup_lift",
+        lambda scene: held_backup(scene).pk,
+        is_once=True,
+        kind="manual",
+        reason="over",
+    ),
     "memops_console_quarantinedtable_hold": form(
         "memops_console_quarantinedtable_hold",
         lambda scene: quarantined_long_ago(scene).pk,

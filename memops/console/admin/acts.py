@@ -1,5 +1,7 @@
-"""Acts on the page of a run or of a quarantined table: each is one form, sent once. What came of it is said, and the
-page is shown again."""
+"""Acts on the page of a run, a quarantined table or a backup: each is one form, sent once.
+
+What came of it is said, and the page is shown again.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +16,9 @@ from django.shortcuts import redirect
 
 from memops.console.admin import sign_in
 from memops.console.errors import ConsoleError
-from memops.console.models import QuarantinedTable, Run
+from memops.console.models import Backup, QuarantinedTable, Run
 
-ActedOn = TypeVar("ActedOn", Run, QuarantinedTable)
+ActedOn = TypeVar("ActedOn", bound=Run | QuarantinedTable | Backup)
 Act = Callable[[HttpRequest, Run], str]
 """Does it, and gives the sentence that says so."""
 

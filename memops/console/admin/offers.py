@@ -65,7 +65,7 @@ def for_quarantined(user: Anyone, table: QuarantinedTable, *, hindered: str = ""
 
 def for_backup(user: Anyone, backup: Backup, *, hindered: str = "") -> Offer:
     complete = backup.state in (Backup.State.WRITTEN, Backup.State.VERIFIED)
-    incomplete = f"Backup {backup.pk} is not complete ({backup.get_state_display().lower()}): nothing to verify."
+    incomplete = f"Backup {backup.pk} is {backup.get_state_display().lower()}: nothing to verify."
     intent = Verify(target=backup.target, backup=backup)
     return _offer(user, f"verify-{backup.pk}", "Verify…", intent, hindered if complete else incomplete)
 

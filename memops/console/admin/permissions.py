@@ -15,6 +15,7 @@ ROLL_BACK = "memops_console.rollback_target"
 UNDO = "memops_console.undo_target"
 BACK_UP = "memops_console.backup_target"
 PURGE = "memops_console.purge_target"
+EXPIRE = "memops_console.expire_target"
 HOLD = holds.MAY_HOLD
 APPROVE = "memops_console.approve_run"
 START = "memops_console.start_run"
@@ -28,6 +29,7 @@ WORDS = {
     UNDO: "Can undo a rollback on a target",
     BACK_UP: "Can back up memory_chunks and verify backups",
     PURGE: "Can ask for the purge of quarantined tables on a target",
+    EXPIRE: "Can delete backups of a target whose time is over",
     HOLD: "Can put holds on what is kept of a target, and lift them",
     APPROVE: "Can approve or reject what others asked for, and review what nobody approved",
     START: "Can start runs that are approved",

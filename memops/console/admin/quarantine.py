@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
-from django.urls import URLPattern, path
-from django.views.decorators.http import require_POST
 
 from memops.console import units
 from memops.console.admin import hold, offers, permissions
-from memops.console.admin.acts import carried_out
 from memops.console.admin.environment import environment
+from memops.console.admin.hold import HeldAdmin
 from memops.console.admin.intent import Purge, Undo
-from memops.console.admin.record import RecordAdmin
 from memops.console.models import QuarantinedTable
+from memops.console.runs import holds
 from memops.console.runs.listing import listed
 from memops.console.templatetags.console import state
 
 
-class QuarantinedTableAdmin(RecordAdmin):
+class QuarantinedTableAdmin(HeldAdmin):
     list_title = "Tables in quarantine"
     list_display = ("name", "target", "shown_state", "shown_rows", "size", "moved_there", "run")
     list_filter = ("target", "state", ("since", admin.DateFieldListFilter))
@@ -81,21 +77,7 @@ class QuarantinedTableAdmin(RecordAdmin):
             "target": table.target,
             "environment": environment(table.target_id),
             "offers": offers.for_quarantined(request.user, table, hindered=hindered),
+            "kept_until": holds.kept_until(table),
             "purges": listed(table.purges.all()),
         }
         return TemplateResponse(request, "memops_console/quarantine/page.html", context)
-
-    def get_urls(self) -> list[URLPattern]:
-        return [
-            path(f"<int:number>/{name}/", self._view(act), name=f"memops_console_quarantinedtable_{name}")
-            for name, act in hold.ACTS.items()
-        ] + super().get_urls()
-
-    def _view(self, act: Callable[[HttpRequest, QuarantinedTable], str]) -> Callable[..., HttpResponse]:
-        """Signed-in staff who may see the table."""
-
-        def view(request: HttpRequest, number: int) -> HttpResponse:
-            return carried_out(request, self.seen(request, number), act, "#holds")
-
-        limited: Callable[..., HttpResponse] = require_POST(view)
-        return self.admin_site.admin_view(limited)

@@ -18,6 +18,7 @@ from memops.console import units
 from memops.console.admin import offers, permissions
 from memops.console.admin.confirm import confirm_page
 from memops.console.admin.environment import environment
+from memops.console.admin.expiry import expiry_page
 from memops.console.admin.intent import BackUp, Intent, Purge, RollBack, Undo, Verify
 from memops.console.admin.plan import plan_page
 from memops.console.admin.record import RecordAdmin
@@ -119,15 +120,22 @@ class TargetAdmin(RecordAdmin):
                     name=f"{view}_confirm",
                 ),
             ]
+        urls.append(
+            path(
+                "<str:alias>/expire/",
+                self._view(expiry_page, lambda request, target: target, require_http_methods(["GET", "HEAD", "POST"])),
+                name="memops_console_target_expire",
+            )
+        )
         return urls + super().get_urls()
 
     def _view(
         self,
         page: Callable[..., HttpResponse],
-        intent: Callable[..., Intent],
+        intent: Callable[..., Any],
         methods: Callable[..., Any],
     ) -> Callable[..., HttpResponse]:
-        """Signed-in staff who may see the target; what they intend is read from the address."""
+        """Signed-in staff who may see the target; what they intend (``intent``) is read from the address."""
 
         def view(request: HttpRequest, alias: str, **subject: int) -> HttpResponse:
             target = self.seen(request, alias)

@@ -46,6 +46,8 @@ WORDS = {
     "backup.failed": "failed to write a backup",
     "backup.verified": "proved a backup",
     "backup.not_verified": "could not prove a backup",
+    "backup.delete_begun": "began to delete a backup",
+    "backup.deleted": "deleted a backup",
     "purge.begun": "began to drop a quarantined table",
     "purge.done": "dropped a quarantined table",
     "hold.put_asked": "asked to put a hold",

@@ -1,4 +1,4 @@
-"""``memops lift NAME``: a hold on a quarantined table is over."""
+"""``memops lift NAME``, ``memops lift --backup ID``: a hold is over."""
 
 from __future__ import annotations
 
@@ -6,12 +6,11 @@ import argparse
 
 from memops.console.audit.acting import acting
 from memops.console.commands import Exit, person, records
-from memops.console.commands.hold import add_arguments, kind_of
-from memops.console.commands.lookup import find_quarantined
+from memops.console.commands.hold import add_arguments, held_by, kind_of
 from memops.console.commands.output import Output
-from memops.console.runs import holds, targets
+from memops.console.runs import holds
 
-HELP = "lift a hold from a quarantined table"
+HELP = "lift a hold from a quarantined table or a backup"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -20,13 +19,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace, out: Output) -> int:
-    targets.get(options.target)
-    table = find_quarantined(options.name, target=options.target, or_gone=True)
+    what = held_by(options)
     user = person.signed_in(options)
     with acting(person.acting_as(user)):
-        hold = holds.lift(table, kind=kind_of(options), by=user, reason=options.reason)
-    others = holds.standing(table)
+        hold = holds.lift(what, kind=kind_of(options), by=user, reason=options.reason)
+    others = holds.standing(what)
     left = f" It stays all the same: {'. '.join(map(str, others))}." if others else ""
-    out.say(f"The {hold.kind} hold on {table.name} on {table.target_id} is lifted.{left}")
+    out.say(f"The {hold.kind} hold on {holds.called(what)} on {what.target_id} is lifted.{left}")
     out.result(hold=records.hold(hold))
     return Exit.DONE

@@ -7,6 +7,8 @@ from typing import Any
 from memops.console.models import Approval, Backup, GlassReview, Hold, QuarantinedTable, Run, SignOff
 from memops.console.runs import checklists, holds
 from memops.console.runs.checklists import Standing
+from memops.console.runs.holds import Held
+from memops.console.runs.retention import Deleted
 from memops.console.units import NOTHING, duration, moment
 
 COLUMNS = ["Run", "Kind", "Target", "State", "Outcome", "By", "Requested", "Took"]
@@ -131,7 +133,7 @@ def quarantined(table: QuarantinedTable) -> dict[str, Any]:
         "since": table.since,
         "left_at": table.left_at,
         "kept_until": holds.kept_until(table),
-        "holds": [hold(one) for one in table.holds.all()],
+        "holds": holds_on(table),
     }
 
 
@@ -160,7 +162,18 @@ def backup_as_data(backup: Backup) -> dict[str, Any]:
         "fingerprint": backup.fingerprint,
         "written_at": backup.written_at,
         "verified_at": backup.verified_at,
+        "deleted_at": backup.deleted_at,
+        "deleted_by": backup.deleted_by_name,
+        "holds": holds_on(backup),
     }
+
+
+def holds_on(what: Held) -> list[dict[str, Any]]:
+    return [hold(one) for one in what.holds.all()]
+
+
+def deletion(found: Deleted) -> dict[str, Any]:
+    return {"id": found.backup.pk, "state": found.backup.state, "files": found.files, "problem": found.problem}
 
 
 def one_line(run: Run) -> list[Any]:

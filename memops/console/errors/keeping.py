@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from memops.console.errors.base import Refused, UsageError
+from memops.console.errors.base import Failed, Refused, UsageError
 
 
 class PlanUnclear(UsageError):
@@ -48,6 +48,10 @@ class NotHeld(UsageError):
     """{what} is under no {kind} hold. Nothing was changed."""
 
 
+class WhatToHold(UsageError):
+    """A hold is on one thing: the NAME of a quarantined table, or --backup ID. Nothing was changed."""
+
+
 class NothingToHold(Refused):
     """{what} is {state}: there is nothing to hold any more. Nothing was changed."""
 
@@ -55,3 +59,17 @@ class NothingToHold(Refused):
 class TooLateToHold(Refused):
     """{what} is being dropped at this moment: run {run} had found no hold when it began to. No hold was put. Look at
     how that run ends; if the table is still there then, put the hold again."""
+
+
+class BackupNotInPlace(Failed):
+    """The file {file} of a backup was not removed: {problem}. What is left of the backup is removed when that is
+    mended: manage.py memops reconcile."""
+
+
+class ExpiryChanged(Refused):
+    """What can be deleted on the target "{target}" is not what was shown any more. Nothing was deleted. Read the list
+    again and decide again."""
+
+
+class NothingExpired(Refused):
+    """No backup of the target "{target}" has expired. Nothing was deleted."""

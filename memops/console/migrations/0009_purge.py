@@ -1,4 +1,4 @@
-"""Purges and holds: the kind of run, the holds and what the database enforces of them, checklist and permissions."""
+"""Purges, holds and deleted backups, what the database enforces of them, the checklist and the permissions."""
 
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from memops.console.migrations._checklists import PURGE, deliver
 from memops.console.migrations._groups import give_to
 
 GROUPS: dict[str, tuple[str, ...]] = {
-    "requester": ("view_hold", "purge_target", "hold_target"),
+    "requester": ("view_hold", "purge_target", "hold_target", "expire_target"),
     "approver": ("view_hold",),
     "executor": ("view_hold",),
     "auditor": ("view_hold",),
@@ -61,9 +61,14 @@ class Migration(migrations.Migration):
                     ("undo_target", "Can undo a rollback on a target"),
                     ("backup_target", "Can back up memory_chunks and verify backups"),
                     ("purge_target", "Can ask for the purge of quarantined tables on a target"),
+                    ("expire_target", "Can delete backups of a target whose time is over"),
                     ("hold_target", "Can put holds on what is kept of a target, and lift them"),
                 ],
             },
+        ),
+        migrations.RemoveConstraint(
+            model_name="backup",
+            name="backup_state_known",
         ),
         migrations.RemoveConstraint(
             model_name="quarantinedtable",
@@ -76,6 +81,21 @@ class Migration(migrations.Migration):
         migrations.RemoveConstraint(
             model_name="run",
             name="run_kind_known",
+        ),
+        migrations.AddField(
+            model_name="backup",
+            name="deleted_at",
+            field=models.DateTimeField(blank=True, null=True),
+        ),
+        migrations.AddField(
+            model_name="backup",
+            name="deleted_by_name",
+            field=models.CharField(blank=True, max_length=150),
+        ),
+        migrations.AddField(
+            model_name="backup",
+            name="deleted_reason",
+            field=models.TextField(blank=True),
         ),
         migrations.AddField(
             model_name="quarantinedtable",
@@ -100,6 +120,22 @@ class Migration(migrations.Migration):
                 on_delete=django.db.models.deletion.PROTECT,
                 related_name="purges",
                 to="memops_console.quarantinedtable",
+            ),
+        ),
+        migrations.AlterField(
+            model_name="backup",
+            name="state",
+            field=models.CharField(
+                choices=[
+                    ("writing", "Being written"),
+                    ("written", "Written, not verified"),
+                    ("verified", "Verified by restore"),
+                    ("failed", "Failed"),
+                    ("deleting", "Being deleted"),
+                    ("deleted", "Deleted"),
+                ],
+                default="writing",
+                max_length=16,
             ),
         ),
         migrations.AlterField(
@@ -165,6 +201,37 @@ class Migration(migrations.Migration):
             ),
         ),
         migrations.AddConstraint(
+            model_name="backup",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("state__in", ["writing", "written", "verified", "failed", "deleting", "deleted"])),
+                name="backup_state_known",
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="backup",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(
+                        ("deleted_at__isnull", True),
+                        ("state", "deleting"),
+                        models.Q(("deleted_by_name", ""), _negated=True),
+                    ),
+                    models.Q(
+                        ("deleted_at__isnull", False),
+                        ("state", "deleted"),
+                        models.Q(("deleted_by_name", ""), _negated=True),
+                    ),
+                    models.Q(
+                        models.Q(("state__in", ["deleting", "deleted"]), _negated=True),
+                        ("deleted_at__isnull", True),
+                        ("deleted_by_name", ""),
+                    ),
+                    _connector="OR",
+                ),
+                name="backup_deleted_by_somebody",
+            ),
+        ),
+        migrations.AddConstraint(
             model_name="quarantinedtable",
             constraint=models.CheckConstraint(
                 condition=models.Q(("state__in", ["kept", "restored", "missing", "purged"])),
@@ -203,6 +270,17 @@ class Migration(migrations.Migration):
         ),
         migrations.AddField(
             model_name="hold",
+            name="backup",
+            field=models.ForeignKey(
+                blank=True,
+                null=True,
+                on_delete=django.db.models.deletion.PROTECT,
+                related_name="holds",
+                to="memops_console.backup",
+            ),
+        ),
+        migrations.AddField(
+            model_name="hold",
             name="lifted_by",
             field=models.ForeignKey(
                 blank=True,
@@ -223,13 +301,28 @@ class Migration(migrations.Migration):
             model_name="hold",
             name="table",
             field=models.ForeignKey(
-                on_delete=django.db.models.deletion.PROTECT, related_name="holds", to="memops_console.quarantinedtable"
+                blank=True,
+                null=True,
+                on_delete=django.db.models.deletion.PROTECT,
+                related_name="holds",
+                to="memops_console.quarantinedtable",
             ),
         ),
         migrations.AddConstraint(
             model_name="hold",
             constraint=models.CheckConstraint(
                 condition=models.Q(("kind__in", ["manual", "legal"])), name="hold_kind_known"
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="hold",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("backup__isnull", True), ("table__isnull", False)),
+                    models.Q(("backup__isnull", False), ("table__isnull", True)),
+                    _connector="OR",
+                ),
+                name="hold_on_one_thing",
             ),
         ),
         migrations.AddConstraint(
@@ -260,6 +353,14 @@ class Migration(migrations.Migration):
             model_name="hold",
             constraint=models.UniqueConstraint(
                 condition=models.Q(("lifted_at__isnull", True)), fields=("table", "kind"), name="hold_one_of_a_kind"
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="hold",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("lifted_at__isnull", True)),
+                fields=("backup", "kind"),
+                name="hold_one_of_a_kind_on_a_backup",
             ),
         ),
         migrations.RunSQL(

@@ -9,7 +9,7 @@ from django.db.models.functions import Now
 
 
 class Hold(models.Model):
-    """A hold on a quarantined table. It is lifted, never changed otherwise, and never deleted (holds.sql).
+    """A hold on a quarantined table, or on a backup. It is lifted, never changed otherwise nor deleted (holds.sql).
 
     A legal and a manual one may stand at once: who lifts the one does not lift the other.
     """
@@ -19,7 +19,12 @@ class Hold(models.Model):
         LEGAL = "legal", "Legal hold"
 
     kind = models.CharField(max_length=16, choices=Kind.choices)
-    table = models.ForeignKey("memops_console.QuarantinedTable", on_delete=models.PROTECT, related_name="holds")
+    table = models.ForeignKey(
+        "memops_console.QuarantinedTable", null=True, blank=True, on_delete=models.PROTECT, related_name="holds"
+    )
+    backup = models.ForeignKey(
+        "memops_console.Backup", null=True, blank=True, on_delete=models.PROTECT, related_name="holds"
+    )
     reason = models.TextField()
     put_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
     put_by_name = models.CharField(max_length=150)
@@ -36,6 +41,10 @@ class Hold(models.Model):
         default_permissions = ("view",)
         constraints = [
             models.CheckConstraint(name="hold_kind_known", condition=Q(kind__in=["manual", "legal"])),
+            models.CheckConstraint(
+                name="hold_on_one_thing",
+                condition=Q(table__isnull=False, backup__isnull=True) | Q(table__isnull=True, backup__isnull=False),
+            ),
             models.CheckConstraint(name="hold_has_a_reason", condition=~Q(reason="") & ~Q(put_by_name="")),
             models.CheckConstraint(
                 name="hold_lifted_by_somebody",
@@ -44,6 +53,11 @@ class Hold(models.Model):
             ),
             models.UniqueConstraint(
                 name="hold_one_of_a_kind", fields=["table", "kind"], condition=Q(lifted_at__isnull=True)
+            ),
+            models.UniqueConstraint(
+                name="hold_one_of_a_kind_on_a_backup",
+                fields=["backup", "kind"],
+                condition=Q(lifted_at__isnull=True),
             ),
         ]
 

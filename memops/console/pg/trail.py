@@ -21,7 +21,7 @@ SIGNOFF_GUARDS = (
     "memops_run_checklist", "memops_checklist_rows", "memops_checklist_truncate", "memops_signoff_rows",
     "memops_signoff_truncate", "memops_signoff_reopens", "memops_closing_rows", "memops_closing_truncate",
 )  # fmt: skip
-HOLD_GUARDS = ("memops_hold_rows", "memops_hold_truncate", "memops_quarantine_held")
+HOLD_GUARDS = ("memops_hold_rows", "memops_hold_truncate", "memops_quarantine_held", "memops_backup_held")
 BATCH = 2000
 WRITER, READER = "memops writes the audit trail", "memops reads the audit trail"
 

@@ -35,6 +35,8 @@ SHAPES = {
     "skipped": "dash",
     "kept": "box",
     "purged": "cross",
+    "deleting": "play",
+    "deleted": "cross",
     "rolled back": "box",
     "failed": "cross",
     "missing": "cross",

@@ -38,6 +38,7 @@ VERBS = (
     "lift",
     "backup",
     "verify-backup",
+    "expire-backups",
     "runs",
     "run",
     "approve",
