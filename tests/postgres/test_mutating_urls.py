@@ -194,7 +194,8 @@ def _purge(scene: Scene) -> Act:
 def expired(scene: Scene) -> Backup:
     """A backup whose time is over, behind as many newer ones as are kept."""
     run, now = scene.ended(), timezone.now()
-    folder = make_folder(Path(settings.MEMOPS_BACKUP_DIR) / "default")
+    folder = Path(settings.MEMOPS_BACKUP_DIR) / "default"
+    make_folder(folder)
     for days in (*range(1, 11), 400):
         file, then = folder / f"{days}.dump.zst", now - timedelta(days=days)
         file.write_bytes(b"x")
