@@ -78,6 +78,7 @@ class QuarantinedTableAdmin(HeldAdmin):
             "environment": environment(table.target_id),
             "offers": offers.for_quarantined(request.user, table, hindered=hindered),
             "kept_until": holds.kept_until(table),
+            "is_too_young": holds.is_too_young(table),
             "purges": listed(table.purges.all()),
         }
         return TemplateResponse(request, "memops_console/quarantine/page.html", context)

@@ -102,8 +102,8 @@ def _show(seen: Overview, out: Output) -> None:
     )
     for table in seen.quarantined:
         rows = f"{table.rows:,} rows" if table.rows is not None else "rows not counted"
-        held = ", under a hold" if holds.standing(table) else ""
-        until = f"stays until {moment(holds.kept_until(table))}"
+        held = "; a hold stands" if holds.standing(table) else ""
+        until = f"stays until {moment(holds.kept_until(table))}" if holds.is_too_young(table) else "may be purged"
         facts[f"Quarantined by {table.run_id}"] = f"{table.name}, {rows}, {until}{held}"
     for table in seen.purged:
         rows = f"{table.rows:,} rows" if table.rows is not None else "rows not counted"

@@ -16,6 +16,7 @@ from django.db.models.functions import Now
 from memops.console.audit import record, record_or_log
 from memops.console.errors import AlreadyHeld, NotAHolder, NotHeld, NothingToHold, TooLateToHold
 from memops.console.models import Backup, Hold, QuarantinedTable
+from memops.console.pg import clock
 from memops.console.runs.request import readable_reason
 from memops.console.steps import keeping
 
@@ -77,6 +78,11 @@ def called(what: Held) -> str:
 def kept_until(table: QuarantinedTable) -> datetime:
     """Until when no purge drops it, holds aside."""
     return keeping.kept_until(table)
+
+
+def is_too_young(table: QuarantinedTable) -> bool:
+    """Has it not been in quarantine for its time?"""
+    return keeping.kept_until(table) > clock.now()
 
 
 def _demand_right(what: Held, by: User) -> None:
