@@ -333,7 +333,7 @@ class TestTheDoors:
     def test_the_list_says_what_goes_and_why_and_deletes_nothing(self, newest, old, operating, page):
         shown = text(operating.get(page))
 
-        assert "1 of 2 backups goes" in shown
+        assert "Backups that go: 1 of 2" in shown
         assert "it is the last verified one of this target" in shown
         assert len(files(old)) == 2
 

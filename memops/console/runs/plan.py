@@ -173,7 +173,11 @@ def plan_purge(table: QuarantinedTable, *, without_backup: bool = False) -> Plan
         )
     purge = keeping.purge_of(table, without_backup=without_backup)
     keeping.purge_rules(found, table, purge)
-    proof = f"Backup {purge.backup}, restored by hand." if purge.backup else "Nothing: no backup is known to have them."
+    known = keeping.proof_of(table)
+    brings_back = "Nothing: no backup is known to have its rows."
+    if known is not None:
+        read = "" if purge.backup else " It has the same rows, but this plan does not read its file."
+        brings_back = f"Backup {known.pk}, restored by hand.{read}"
     return _plan(
         found,
         kind=Run.Kind.PURGE,
@@ -181,7 +185,7 @@ def plan_purge(table: QuarantinedTable, *, without_backup: bool = False) -> Plan
         lock=OF_A_PURGE,
         relation=table.relation,
         purge=purge,
-        brings_back=proof,
+        brings_back=brings_back,
     )
 
 

@@ -79,8 +79,8 @@ def purge_rules(found: Examination, table: QuarantinedTable, purge: Purge) -> No
     if purge.without_backup:
         found.warn(
             "without backup",
-            f"This plan drops {table.name} without a backup that proves that its rows are anywhere else. Nothing brings"
-            " them back. It is asked for, and approved, as that.",
+            f"This plan drops {table.name}, and does not ask whether its rows are in any backup. It is asked for, and"
+            " approved, as that.",
         )
     elif purge.backup is None:
         found.refuse(
