@@ -26,6 +26,7 @@ from memops.console.errors import (
 )
 from memops.console.models import AuditEvent, Backup, Hold, QuarantinedTable, Run
 from memops.console.pg import manifest
+from memops.console.pg import purge as dropping
 from memops.console.runs import history, holds, reconcile
 from memops.console.runs.advance import advance
 from memops.console.runs.overview import overview
@@ -603,3 +604,36 @@ def test_a_run_that_was_lost_after_its_drop_is_settled_by_the_journal(table, olg
     run.refresh_from_db()
     table.refresh_from_db()
     assert (run.state, run.outcome, table.state, is_there(table)) == ("interrupted", "purged", "purged", False)
+
+
+def test_a_server_without_shared_memory_compares_in_one_process(table, olga, monkeypatch):
+    take, asked = dropping.fingerprint.of, []
+
+    def full(session, **more):
+        asked.append(more.get("one_process", False))
+        if not asked[-1]:
+            session.execute("do $$ begin raise exception using errcode = 'disk_full'; end $$")
+        return take(session, **more)
+
+    monkeypatch.setattr(dropping.fingerprint, "of", full)
+
+    assert execute(plan_purge(table), olga).state == "done"
+    assert asked == [False, True]
+
+
+class TestGoingBackToAReleaseWithoutPurges:
+    def test_holds_go_and_come_again_with_the_migration(self, table, olga):
+        holds.put(table, kind=Hold.Kind.MANUAL, by=olga, reason="wait")
+
+        call_command("migrate", "memops_console", "0008", verbosity=0)
+        call_command("migrate", "memops_console", verbosity=0)
+
+        assert not Hold.objects.exists()
+        assert execute(plan_purge(table), olga).state == "done"
+
+    def test_a_history_with_purges_is_kept(self, table, olga):
+        execute(plan_purge(table), olga)
+
+        with pytest.raises(DatabaseError, match="There are purges in the history"):
+            call_command("migrate", "memops_console", "0008", verbosity=0)
+        assert Run.objects.filter(kind="purge").exists()

@@ -135,11 +135,13 @@ CHECKLISTS = {"rollback": ROLLBACK, "undo": UNDO, "deploy": DEPLOY}
 
 
 def deliver(apps: Any, schema_editor: Any, checklists: dict[str, dict[str, tuple[Line, ...]]]) -> None:
-    """Publish version 1 of each of these, by kind of run."""
+    """Publish version 1 of each of these, by kind of run; who has gone back and comes again has them already."""
     alias = schema_editor.connection.alias
     template_model = apps.get_model("memops_console", "ChecklistTemplate")
     item_model = apps.get_model("memops_console", "ChecklistItem")
     for kind, blocks in checklists.items():
+        if template_model.objects.using(alias).filter(kind=kind).exists():
+            continue
         lines = [(block, line) for block, found in blocks.items() for line in found]
         template = template_model.objects.using(alias).create(
             kind=kind,

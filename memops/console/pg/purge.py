@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
+
+import psycopg
 from django.db.backends.base.base import BaseDatabaseWrapper
 from psycopg.sql import SQL, Identifier
 
@@ -25,12 +28,18 @@ def compare(connection: BaseDatabaseWrapper, *, table: str, algorithm: str | Non
     """The fingerprint of the locked table, and its size in bytes with indexes. ``algorithm``: None for the fastest."""
     with connection.wrap_database_errors:
         session = connection.connection
-        found = fingerprint.of(
+        take = partial(
+            fingerprint.of,
             session,
             schema="memops_quarantine",
             name=table,
             algorithm=algorithm or fingerprint.algorithm_of(session),
         )
+        try:
+            with session.transaction():
+                found = take()
+        except (psycopg.errors.DiskFull, psycopg.errors.OutOfMemory):
+            found = take(one_process=True)
         relation = catalogue.relation(session, "memops_quarantine", table)
     return found, relation.total_bytes if relation is not None else 0
 
