@@ -8,7 +8,7 @@ from datetime import datetime
 from memops.console.commands import Exit, following
 from memops.console.commands.lookup import find_quarantined
 from memops.console.commands.output import Output
-from memops.console.errors import PlanUnclear
+from memops.console.errors import PlanRefused, PlanUnclear
 from memops.console.models.plans import Plan, Purge
 from memops.console.runs import idle, targets
 from memops.console.runs.plan import plan_purge, plan_rollback
@@ -48,6 +48,18 @@ def _planned(options: argparse.Namespace) -> Plan:
     if options.name is not None or options.without_backup:
         raise PlanUnclear(problem="A rollback has neither a NAME nor --without-backup")
     return plan_rollback(options.target, emergency=options.emergency, end_idle=idle.read_argument(options.end_idle))
+
+
+def ask_for(plan: Plan, options: argparse.Namespace, out: Output, *, called: str) -> int:
+    """Show a plan, and ask for its run, if nothing refuses it and whoever asks is sure. Returns the exit code.
+
+    Raises PlanRefused, ConfirmationMissing, and as ``following.carry_out``.
+    """
+    show(plan, out)
+    if not plan.is_possible:
+        raise PlanRefused(kind=called, target=plan.target, reasons=" ".join(finding.text for finding in plan.refusals))
+    reason = following.confirmed_reason(options, out, plan)
+    return following.carry_out(plan, reason=reason, out=out, **following.approval(options))
 
 
 def show(plan: Plan, out: Output, *, with_sql: bool = False) -> None:

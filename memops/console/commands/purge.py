@@ -7,7 +7,6 @@ import argparse
 from memops.console.commands import following, plan
 from memops.console.commands.lookup import find_quarantined
 from memops.console.commands.output import Output
-from memops.console.errors import PlanRefused
 from memops.console.runs import targets
 from memops.console.runs.plan import plan_purge
 
@@ -35,12 +34,4 @@ def run(options: argparse.Namespace, out: Output) -> int:
     following.demand_usable(options, target=options.target)
     table = find_quarantined(options.name, target=options.target, or_gone=True)
     planned = plan_purge(table, without_backup=options.without_backup)
-    plan.show(planned, out)
-    if not planned.is_possible:
-        raise PlanRefused(
-            kind=f"purge of {table.name}",
-            target=planned.target,
-            reasons=" ".join(finding.text for finding in planned.refusals),
-        )
-    reason = following.confirmed_reason(options, out, planned)
-    return following.carry_out(planned, reason=reason, out=out, **following.approval(options))
+    return plan.ask_for(planned, options, out, called=f"purge of {table.name}")
