@@ -33,7 +33,8 @@ T = TypeVar("T")
 
 ALIAS = re.compile(r"[a-z][a-z0-9_]{0,62}")
 APPROVAL_RULE = re.compile(
-    r"([^/=,\s]+)/(\*|rollback|undo|backup|verify|deploy)=([0-9])(?::([\w .-]+(?:\+[\w .-]+)*))?(?:@([1-9][0-9]{0,2}))?"
+    r"([^/=,\s]+)/(\*|rollback|undo|backup|verify|deploy|purge|purge-without-backup)=([0-9])"
+    r"(?::([\w .-]+(?:\+[\w .-]+)*))?(?:@([1-9][0-9]{0,2}))?"
 )
 ROLE = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 NUMBER = re.compile(r"-?[0-9]{1,18}")

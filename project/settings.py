@@ -59,6 +59,9 @@ MEMOPS_END_IDLE_LEAST = timedelta(
 MEMOPS_PATIENCE = timedelta(seconds=30)
 """How long a server may be silent that was asked something which takes no time."""
 MEMOPS_REHEARSE_EVERY = timedelta(days=environment.number("MEMOPS_REHEARSE_EVERY_DAYS", 90, least=1, most=3650))
+MEMOPS_QUARANTINE_KEEP = timedelta(days=environment.number("MEMOPS_QUARANTINE_DAYS", 30, least=1, most=36_500))
+MEMOPS_BACKUPS_KEEP = environment.number("MEMOPS_BACKUPS_KEEP", 10, least=1, most=100_000)
+MEMOPS_BACKUPS_KEEP_FOR = timedelta(days=environment.number("MEMOPS_BACKUPS_KEEP_DAYS", 90, least=1, most=36_500))
 MEMOPS_NOTIFY_WEBHOOK = environment.web_address("MEMOPS_NOTIFY_WEBHOOK")
 MEMOPS_ANCHORS = environment.folder("MEMOPS_ANCHORS", MEMOPS_HOME / "anchors.jsonl")
 MEMOPS_ANCHOR_WEBHOOK = environment.web_address("MEMOPS_ANCHOR_WEBHOOK")

@@ -46,6 +46,14 @@ def undo() -> str:
     return _rendered("memory_chunks_undo.sql")
 
 
+def purge() -> str:
+    """One statement that drops the quarantined table that memops.purge_table and memops.purge_oid name, for good.
+
+    Safe to repeat. It is for a run alone, which has compared the rows with a backup under the same lock.
+    """
+    return _rendered("memory_chunks_purge.sql")
+
+
 def forget_history() -> str:
     """One statement that takes memops out of Django's migration history, where there is one. Safe to repeat."""
     return _rendered("history_forget.sql")

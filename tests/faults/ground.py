@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import psutil
@@ -12,6 +13,7 @@ import psycopg
 from django.conf import settings
 from django.core.management import call_command
 from django.db import DEFAULT_DB_ALIAS, connections
+from django.utils import timezone
 
 from memops.console.audit import checking
 from memops.console.models import Backup, QuarantinedTable, Run
@@ -19,7 +21,7 @@ from memops.console.models.plans import Plan
 from memops.console.pg import catalogue, manifest, session
 from memops.console.runs import history, reconcile
 from memops.console.runs.advance import advance
-from memops.console.runs.plan import plan_backup, plan_rollback, plan_undo, plan_verify
+from memops.console.runs.plan import plan_backup, plan_purge, plan_rollback, plan_undo, plan_verify
 from memops.console.runs.request import Requester, submit
 from project import embedded
 from tests.prints import print_of
@@ -34,7 +36,7 @@ IN_PUBLIC = {
     "backup": {"nothing", "backed up"},
     "verify": {"nothing", "verified"},
 }
-IN_QUARANTINE = {"rollback": {"quarantined"}, "undo": {"nothing"}}
+IN_QUARANTINE = {"rollback": {"quarantined"}, "undo": {"nothing"}, "purge": {"nothing"}}
 """What a run of a kind may say has happened, where the table is in public, or in quarantine."""
 PATIENCE_SECONDS = 60.0
 
@@ -59,18 +61,30 @@ def ask_for_rollback(*, emergency: bool = False, target: str = TARGET) -> Run:
 
 
 def ask_for(what: str) -> Run:
-    """A run of any kind, with what it is about: guided, emergency, undo, backup or verify."""
+    """A run of any kind, with what it is about: guided, emergency, undo, backup, verify or purge."""
     if what in ("guided", "emergency"):
         return ask_for_rollback(emergency=what == "emergency")
     if what == "undo":
         call_command("migrate", "memops", "zero", verbosity=0)
         by_hand = history.notice(TARGET)[-1]
         return submitted(plan_undo(by_hand))
+    if what == "purge":
+        return submitted(plan_purge(_quarantined_long_ago()))
     backup = submitted(plan_backup(TARGET))
     if what == "backup":
         return backup
     advance(backup.pk)
     return submitted(plan_verify(backup.backups.get()))
+
+
+def _quarantined_long_ago() -> QuarantinedTable:
+    """A table with a verified backup, whose time in quarantine is over."""
+    rollback = ask_for_rollback(emergency=True)
+    advance(rollback.pk)
+    then = timezone.now() - timedelta(days=400)
+    Run.objects.filter(pk=rollback.pk).update(requested_at=then, claimed_at=then, ended_at=then)
+    QuarantinedTable.objects.filter(run=rollback).update(since=then)
+    return QuarantinedTable.objects.get(run=rollback)
 
 
 def submitted(plan: Plan) -> Run:
@@ -110,6 +124,10 @@ def assert_consistent(run: Run, before: Before, *, outcome: str | None = None) -
         assert (public.rls_enabled, public.rls_forced, len(public.policies)) == (True, True, 1)
         assert applied == ["0001_memory_chunks"]
         assert look() == before
+    elif run.kind == "purge" and not kept:
+        assert (run.outcome, applied) == ("purged", [])
+        table = QuarantinedTable.objects.get()
+        assert (table.state, table.fingerprint, table.backup.state) == ("purged", before.fingerprint, "verified")
     else:
         assert run.outcome in IN_QUARANTINE[run.kind]
         assert applied == []
@@ -144,7 +162,14 @@ def is_quarantined(before: Before) -> bool:
 
 
 def assert_the_way_back(before: Before) -> None:
-    """What was not done can be done again, what was done can be undone, and the table is what it was."""
+    """What was not done can be done again, what was done can be undone, and the table is what it was. What was dropped
+    for good is in a backup that still restores."""
+    if QuarantinedTable.objects.filter(state="purged").exists():
+        proof = submitted(plan_verify(QuarantinedTable.objects.get().backup))
+        advance(proof.pk)
+        proof.refresh_from_db()
+        assert (proof.state, proof.outcome) == ("done", "verified"), proof.error
+        return
     if not QuarantinedTable.objects.filter(state="kept").exists():
         again = ask_for_rollback(emergency=True)
         advance(again.pk)

@@ -61,6 +61,12 @@ INSIDE = {
     ),
     "move_back has not committed": Place(step="move_back", what="memops.console.pg.migrations:move_back", when=AFTER),
     "move_back has committed": Place(step="move_back", what="memops.console.pg.outcome:read", when=BEFORE),
+    "proof reads": Place(step="proof", what="memops.console.pg.packed:check_hash", when=BEFORE),
+    "purge has compared": Place(step="purge", what="memops.console.pg.purge:compare", when=AFTER),
+    "purge has agreed": Place(step="purge", what="memops.console.steps.purge:_Locked.agree", when=AFTER),
+    "purge has not committed": Place(step="purge", what="memops.console.pg.purge:drop", when=AFTER),
+    "purge has committed": Place(step="purge", what="memops.console.pg.outcome:read", when=BEFORE),
+    "purge has recorded": Place(step="purge", what="memops.console.steps.purge:record_change", when=AFTER),
 }
 """Where a step is in the middle of something, by name."""
 

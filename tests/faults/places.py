@@ -9,6 +9,7 @@ KINDS = {
     "undo": kinds.UNDO,
     "backup": kinds.BACKUP,
     "verify": kinds.VERIFICATION,
+    "purge": kinds.PURGE,
 }
 BOUNDARIES = [
     (kind, f"{step.name} {when}")
@@ -18,6 +19,7 @@ BOUNDARIES = [
 ]
 BETWEEN_STEPS = [(kind, place) for kind, place in BOUNDARIES if place.endswith(pauses.AFTER)]
 """Once for each boundary, for what makes no difference between a step that has ended and the next that begins."""
-INSIDE = [("undo" if place.step == "move_back" else "guided", name) for name, place in pauses.INSIDE.items()]
+OF_A_KIND = {"move_back": "undo", "proof": "purge", "purge": "purge"}
+INSIDE = [(OF_A_KIND.get(place.step, "guided"), name) for name, place in pauses.INSIDE.items()]
 HAS_ENDED = ("the end is not in the trail", "the end is not anchored", "the first anchor is not in the trail")
 """Where the end of the run is recorded already."""

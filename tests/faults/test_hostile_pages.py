@@ -163,10 +163,10 @@ def _prepared(name: str, scene: Scene) -> Sent:
         assert sent.post(encoded(sent.act.data)).status_code < 400
         assert state(scene, sent) != before, "it should have done something: the rest of this test proves nothing"
         sent.read = set(heard["POST"])
-    # The act's form is on its own page, or on that of the run which it is about.
-    run = re.match(r"/admin/memops_console/run/[0-9]+/", sent.act.url)
+    # The act's form is on its own page, or on that of the run, the table or the backup which it is about.
+    record = re.match(r"/admin/memops_console/(run|quarantinedtable|backup)/[0-9]+/", sent.act.url)
     sent.browser.cookies = deepcopy(sent.cookies)
-    shown = sent.browser.get(url := f"{run[0]}change/" if run else sent.act.url)
+    shown = sent.browser.get(url := f"{record[0]}change/" if record else sent.act.url)
     forms = Forms(shown.content.decode() if shown.status_code == 200 else "", url=url)
     sent.fields = sent.read | forms.fields.get(sent.act.url, set())
     sent.several_lines = forms.several_lines
@@ -352,8 +352,10 @@ def pages(scene: Scene) -> dict[str, str]:
             "contact": scene.contact.pk, "review": scene.review.pk, "user": scene.zoe.pk, "group": scene.group.pk,
             "auditevent": AuditEvent.objects.earliest("pk").pk, "checklisttemplate": ended.checklist_id,
         },
-        "subject": {"undo": ended.pk, "verify": scene.backup.pk},
-        "number": {"run": ended.pk, "user": scene.zoe.pk},
+        "subject": {"undo": ended.pk, "verify": scene.backup.pk, "purge": scene.table.pk},
+        "number": {
+            "run": ended.pk, "user": scene.zoe.pk, "quarantinedtable": scene.table.pk, "backup": scene.backup.pk,
+        },
     }  # fmt: skip
     found = {}
     for route in named_routes():

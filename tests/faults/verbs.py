@@ -11,7 +11,15 @@ from memops.console.runs import approvals, checklist_templates, checklists, sign
 from memops.console.runs.overview import overviews
 from memops.console.runs.request import cancel
 from tests.postgres.people import as_requester
-from tests.postgres.test_mutating_urls import HUMAN, MACHINE, Scene
+from tests.postgres.test_mutating_urls import (
+    HUMAN,
+    MACHINE,
+    Scene,
+    expired,
+    held_backup,
+    held_by_olga,
+    quarantined_long_ago,
+)
 
 
 def _rolled_back(scene: Scene) -> int:
@@ -22,6 +30,23 @@ def _rolled_back(scene: Scene) -> int:
 
 def _quarantined(scene: Scene) -> str:
     return Run.objects.get(pk=_rolled_back(scene)).quarantined_table.name
+
+
+def _old(scene: Scene) -> str:
+    return quarantined_long_ago(scene).name
+
+
+def _held(scene: Scene) -> str:
+    return held_by_olga(scene).name
+
+
+def _held_backup(scene: Scene) -> int:
+    return held_backup(scene).pk
+
+
+def _full(scene: Scene) -> str:
+    expired(scene)
+    return "the disk is full"
 
 
 def _approved(scene: Scene) -> int:
@@ -87,9 +112,19 @@ USES: dict[str, list[list[Given]]] = {
     "up": [[]],
     "demo": [["--rows", "10"]],
     "status": [["--target", "default"]],
-    "plan": [["rollback", "--target", "default"]],
+    "plan": [["rollback", "--target", "default"], ["purge", _old, "--without-backup"]],
     "rollback": [["--target", "default", *SURE], [*SURE, "--break-glass", "INC-9"]],
     "undo": [[_rolled_back, "--target", "default", *SURE], [_rolled_back, *SURE, "--break-glass", "INC-9"]],
+    "purge": [[_old, "--target", "default", "--without-backup", *SURE]],
+    "hold": [
+        [_old, "--target", "default", "--legal", *AS, "--reason", "wait"],
+        ["--backup", _backed_up, *AS, "--reason", "wait"],
+    ],
+    "lift": [
+        [_held, "--target", "default", *AS, "--reason", "over"],
+        ["--backup", _held_backup, *AS, "--reason", "over"],
+    ],
+    "expire-backups": [["--target", "default", "--delete", "--confirm", "default", "--reason", _full]],
     "backup": [["--target", "default", "--reason", "x", "--detach"], ["--quarantined", _quarantined, "--detach"]],
     "verify-backup": [[_backed_up, "--reason", "x", "--detach"]],
     "runs": [["--target", "default", "--limit", "5"]],

@@ -111,7 +111,7 @@ class TestWaivedApprovals:
     def test_are_warned_of_in_a_deployment(self, settings):
         assert self.said() == []
         settings.MEMOPS_APPROVALS = [ONE[0] | {"kind": "undo", "needed": 0}]
-        assert self.said() == ["Nobody has to approve default/undo: one person moves the table alone."]
+        assert self.said() == ["Nobody has to approve default/undo: one person moves or drops the table alone."]
 
     def test_and_nowhere_else(self, settings):
         settings.MEMOPS_MODE = "development"

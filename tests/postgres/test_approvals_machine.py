@@ -33,6 +33,7 @@ KEPT = (
     ("memops_console_approval", "memops_approval_guard"),
     ("memops_console_signoff", "memops_signoff_truncate"),
     ("memops_console_runclosing", "memops_closing_truncate"),
+    ("memops_console_hold", "memops_hold_truncate"),
 )
 """What goes with the runs when they are truncated, and otherwise never."""
 

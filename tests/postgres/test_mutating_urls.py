@@ -10,9 +10,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.contrib import admin
 from django.contrib.auth.models import Group, Permission, User
 from django.contrib.contenttypes.models import ContentType
@@ -28,10 +30,11 @@ from django_q.models import OrmQ
 from memops import demo
 from memops.console import second_factor
 from memops.console.admin.second_factor import PENDING
-from memops.console.models import AuditEvent, Backup, Contact, QuarantinedTable, Review, Run, Step
-from memops.console.runs import approvals, checklist_templates, checklists, signing, targets
+from memops.console.models import AuditEvent, Backup, Contact, Hold, QuarantinedTable, Review, Run, Step
+from memops.console.runs import approvals, checklist_templates, checklists, holds, signing, targets
 from memops.console.runs.overview import overviews
 from memops.console.runs.request import cancel
+from project.private import make_folder
 from tests.postgres.people import ONE, PASSWORD, as_requester, person, request_backup
 
 UNCOUNTED = ("django_session", "axes_%", "audit_event", "memops_cache")
@@ -167,6 +170,58 @@ def _undo(scene: Scene) -> Act:
     return confirmed(page("memops_console_target_undo_confirm", "default", Run.objects.get(kind="rollback").pk))(scene)
 
 
+def quarantined_long_ago(scene: Scene) -> QuarantinedTable:
+    """A table that was moved by hand, whose time in quarantine is over."""
+    call_command("migrate", "memops", "zero", verbosity=0)
+    overviews()
+    table, then = QuarantinedTable.objects.get(), timezone.now() - timedelta(days=400)
+    Run.objects.filter(pk=table.run_id).update(requested_at=then, ended_at=then)
+    QuarantinedTable.objects.filter(pk=table.pk).update(since=then)
+    return table
+
+
+def held_by_olga(scene: Scene) -> QuarantinedTable:
+    table = quarantined_long_ago(scene)
+    holds.put(table, kind=Hold.Kind.MANUAL, by=scene.olga, reason="wait")
+    return table
+
+
+def _purge(scene: Scene) -> Act:
+    table = quarantined_long_ago(scene)
+    return confirmed(f"{page('memops_console_target_purge_confirm', 'default', table.pk)}?backup=none")(scene)
+
+
+def expired(scene: Scene) -> Backup:
+    """A backup whose time is over, behind as many newer ones as are kept."""
+    run, now = scene.ended(), timezone.now()
+    folder = Path(settings.MEMOPS_BACKUP_DIR) / "default"
+    make_folder(folder)
+    for days in (*range(1, 11), 400):
+        file, then = folder / f"{days}.dump.zst", now - timedelta(days=days)
+        file.write_bytes(b"x")
+        made = Backup.objects.create(
+            run=run, target_id="default", relation="public.memory_chunks", table_oid=2, server="2/2", state="verified",
+            location=file, size_bytes=1, rows=1, written_at=then, verified_at=then, sha256="0" * 64, fingerprint="x",
+        )  # fmt: skip
+    return made
+
+
+def _expire(scene: Scene) -> Act:
+    shown = {"shown": expired(scene).pk, "typed_name": "default", "reason": "it is full"}
+    return Act(page("memops_console_target_expire", "default"), shown)
+
+
+def held_backup(scene: Scene) -> Backup:
+    scene.ended()
+    holds.put(scene.backup, kind=Hold.Kind.MANUAL, by=scene.olga, reason="wait")
+    return scene.backup
+
+
+def _backup(scene: Scene) -> int:
+    scene.ended()
+    return scene.backup.pk
+
+
 def _verify(scene: Scene) -> Act:
     scene.ended()
     return confirmed(page("memops_console_target_verify_confirm", "default", scene.backup.pk))(scene)
@@ -266,6 +321,32 @@ MUTATING: dict[str, Callable[[Scene], Act]] = {
     "memops_console_target_backup_confirm": confirmed("/admin/memops_console/target/default/backup/confirm/"),
     "memops_console_target_undo_confirm": _undo,
     "memops_console_target_verify_confirm": _verify,
+    "memops_console_target_purge_confirm": _purge,
+    "memops_console_target_expire": _expire,
+    "memops_console_backup_hold": form(
+        "memops_console_backup_hold", _backup, is_once=True, kind="manual", reason="wait"
+    ),
+    "memops_console_backup_lift": form(
+        "memops_console_backup_lift",
+        lambda scene: held_backup(scene).pk,
+        is_once=True,
+        kind="manual",
+        reason="over",
+    ),
+    "memops_console_quarantinedtable_hold": form(
+        "memops_console_quarantinedtable_hold",
+        lambda scene: quarantined_long_ago(scene).pk,
+        is_once=True,
+        kind="manual",
+        reason="wait",
+    ),
+    "memops_console_quarantinedtable_lift": form(
+        "memops_console_quarantinedtable_lift",
+        lambda scene: held_by_olga(scene).pk,
+        is_once=True,
+        kind="manual",
+        reason="over",
+    ),
     "memops_console_run_approve": decided("approve"),
     "memops_console_run_reject": decided("reject", comment="no"),
     "memops_console_run_withdraw": decided("withdraw"),
@@ -325,7 +406,7 @@ RECORDS = ("target", "run", "backup", "quarantinedtable", "auditevent", "checkli
 READS = {
     *("index", "app_list", "autocomplete", "jsi18n", "view_on_site", "password_change_done"),
     *("memops_console_queue", "memops_console_second_factor"),
-    *(f"memops_console_target_{name}" for name in ("rollback", "undo", "backup", "verify")),
+    *(f"memops_console_target_{name}" for name in ("rollback", "undo", "backup", "verify", "purge")),
     *(f"memops_console_run_{name}" for name in ("live", "tail", "log")),
     *(f"memops_console_{model}_{act}" for model in RECORDS for act in ("add", "change", "delete")),
     *("memops_console_review_change", "memops_console_review_delete"),
@@ -338,7 +419,8 @@ READS = {
     # Actions that lead to a page of their own.
     *("memops_console_target_changelist roll_back", "memops_console_target_changelist back_up"),
     *("memops_console_run_changelist undo", "memops_console_backup_changelist verify"),
-    *("memops_console_quarantinedtable_changelist undo", "auth_user_changelist remove_second_factor"),
+    *("memops_console_quarantinedtable_changelist undo", "memops_console_quarantinedtable_changelist purge"),
+    "auth_user_changelist remove_second_factor",
     # Those that no list offers, since nobody has the permission.
     *(f"memops_console_{model}_changelist delete_selected" for model in (*RECORDS, "review")),
 }
@@ -428,7 +510,8 @@ def test_what_reads_changes_nothing_whatever_is_sent(scene: Scene) -> None:
     special: dict[str, list[Any]] = {
         "app_list": ["auth"], "view_on_site": [ContentType.objects.get_for_model(Contact).pk, scene.contact.pk],
         "memops_console_target_undo": ["default", ended.pk],
-        "memops_console_target_verify": ["default", scene.backup.pk], "memops_console_run_tail": [ended.pk, 1],
+        "memops_console_target_verify": ["default", scene.backup.pk],
+        "memops_console_target_purge": ["default", scene.table.pk], "memops_console_run_tail": [ended.pk, 1],
     }  # fmt: skip
     before = scene.snapshot()
 

@@ -324,6 +324,21 @@ def test_a_rule_for_a_target_that_is_none_is_refused(refused):
     ]
 
 
+def test_what_stays_for_how_long_can_be_said(settings_of):
+    settings = settings_of(MEMOPS_QUARANTINE_DAYS="7", MEMOPS_BACKUPS_KEEP="3", MEMOPS_APPROVALS="*/purge=2")
+
+    assert settings["MEMOPS_QUARANTINE_KEEP"] == "datetime.timedelta(days=7)"
+    assert (settings["MEMOPS_BACKUPS_KEEP"], settings["MEMOPS_BACKUPS_KEEP_FOR"]) == (3, "datetime.timedelta(days=90)")
+
+
+def test_what_stays_for_how_long_is_said_in_whole_numbers(refused):
+    assert refused(MEMOPS_QUARANTINE_DAYS="0", MEMOPS_BACKUPS_KEEP="none", MEMOPS_BACKUPS_KEEP_DAYS="1.5") == [
+        "MEMOPS_QUARANTINE_DAYS has to be a whole number from 1 to 36500; it is 0.",
+        "MEMOPS_BACKUPS_KEEP has to be a whole number from 1 to 100000; it is none.",
+        "MEMOPS_BACKUPS_KEEP_DAYS has to be a whole number from 1 to 36500; it is 1.5.",
+    ]
+
+
 @pytest.mark.parametrize("text", [KEY, KEY.rstrip("="), base64.urlsafe_b64encode(b"\xff" * 32).decode(), f" {KEY}\n"])
 def test_a_key_may_have_either_alphabet_and_no_padding(text):
     assert len(decoded_key(text)) == 32

@@ -1,8 +1,12 @@
-"""Acts on a run's page: each is one form, sent once. What came of it is said, and the run is shown again."""
+"""Acts on the page of a run, a quarantined table or a backup: each is one form, sent once.
+
+What came of it is said, and the page is shown again.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeVar
 
 from django.contrib import messages
 from django.contrib.auth.models import User
@@ -12,21 +16,24 @@ from django.shortcuts import redirect
 
 from memops.console.admin import sign_in
 from memops.console.errors import ConsoleError
-from memops.console.models import Run
+from memops.console.models import Backup, QuarantinedTable, Run
 
+ActedOn = TypeVar("ActedOn", bound=Run | QuarantinedTable | Backup)
 Act = Callable[[HttpRequest, Run], str]
 """Does it, and gives the sentence that says so."""
 
 
-def carried_out(request: HttpRequest, run: Run, act: Act, place: str = "") -> HttpResponse:
+def carried_out(
+    request: HttpRequest, what: ActedOn, act: Callable[[HttpRequest, ActedOn], str], place: str = ""
+) -> HttpResponse:
     """``place``: where on the page to go on from."""
     try:
-        messages.success(request, act(request, run))
+        messages.success(request, act(request, what))
     except ConsoleError as error:
         messages.error(request, str(error))
     except sign_in.NotProved as wrong:
         messages.error(request, f"Nothing was started. {wrong}")
-    return redirect(f"{run.get_absolute_url()}{place}")
+    return redirect(f"{what.get_absolute_url()}{place}")
 
 
 def person(request: HttpRequest) -> User:

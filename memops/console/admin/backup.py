@@ -9,17 +9,17 @@ from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 
 from memops.console import units
-from memops.console.admin import offers, permissions, readable
+from memops.console.admin import hold, offers, permissions, readable
 from memops.console.admin.environment import environment
+from memops.console.admin.hold import HeldAdmin
 from memops.console.admin.intent import Verify
-from memops.console.admin.record import RecordAdmin
 from memops.console.models import Backup
 from memops.console.templatetags.console import state
 
 SHOWN_ELSEWHERE = ("ok", "backup")
 
 
-class BackupAdmin(RecordAdmin):
+class BackupAdmin(HeldAdmin):
     list_title = "Backups"
     list_display = ("__str__", "shown_state", "shown_rows", "size", "started", "verified", "run")
     list_filter = ("target", "state", ("started_at", admin.DateFieldListFilter))
@@ -60,7 +60,8 @@ class BackupAdmin(RecordAdmin):
         return redirect(Verify(target=chosen[0].target, backup=chosen[0]).url())
 
     def page(self, request: HttpRequest, backup: Backup) -> HttpResponse:
-        context = self.admin_site.each_context(request) | {
+        context = self.admin_site.each_context(request) | hold.context(backup, request)
+        context |= {
             "title": str(backup),
             "backup": backup,
             "target": backup.target,

@@ -15,7 +15,7 @@ from django.template.response import TemplateResponse
 from memops.console import second_factor
 from memops.console.admin import nonce, permissions, sign_in
 from memops.console.admin.environment import environment
-from memops.console.admin.intent import Intent
+from memops.console.admin.intent import Intent, Purge, approved_as
 from memops.console.admin.plan import plan_context, why_not
 from memops.console.characters import quoted
 from memops.console.errors import ConsoleError, NonceUsed, ReasonMissing, ReasonUnreadable, WindowInvalid
@@ -49,8 +49,9 @@ class ConfirmForm(forms.Form):
             del self.fields["code"]
         if not intent.asks_for_name:
             del self.fields["not_before"], self.fields["not_after"]
-        self.policy = policy_for(intent.target.alias, intent.kind)
-        if not self.policy.needed or not permissions.may(request.user, permissions.BREAK_GLASS):
+        self.policy = policy_for(intent.target.alias, approved_as(intent))
+        never = isinstance(intent, Purge)
+        if never or not self.policy.needed or not permissions.may(request.user, permissions.BREAK_GLASS):
             del self.fields["break_glass"], self.fields["incident"]
         self.fields["reason"].widget.attrs["aria-describedby"] = "help-reason error-reason"
 

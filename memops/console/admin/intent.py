@@ -10,9 +10,9 @@ from django.urls import reverse
 
 from memops.console.admin import permissions
 from memops.console.models import Backup, QuarantinedTable, Run, Target
-from memops.console.models.plans import Plan
+from memops.console.models.plans import WITHOUT_BACKUP, Plan
 from memops.console.runs import idle
-from memops.console.runs.plan import plan_backup, plan_rollback, plan_undo, plan_verify
+from memops.console.runs.plan import plan_backup, plan_purge, plan_rollback, plan_undo, plan_verify
 
 Page = Literal["plan", "confirm"]
 
@@ -156,7 +156,48 @@ class Verify:
         return self.url("confirm")
 
 
-Intent = RollBack | Undo | BackUp | Verify
+@dataclass(frozen=True, kw_only=True)
+class Purge:
+    target: Target
+    table: QuarantinedTable
+    without_backup: bool = False
+    permission = permissions.PURGE
+    kind = Run.Kind.PURGE
+    asks_for_name = True
+    takes_away = True
+
+    @property
+    def does(self) -> str:
+        """What the button says that starts it."""
+        without = ", without a backup" if self.without_backup else ""
+        return f"Drop {self.table.name} for good{without}"
+
+    @property
+    def title(self) -> str:
+        without = " without a backup" if self.without_backup else ""
+        return f"Purge of {self.table.name} on {self.target.alias}{without}"
+
+    @property
+    def key(self) -> str:
+        return f"purge {self.target.alias} {self.table.pk} {self.without_backup}"
+
+    def plan(self) -> Plan:
+        return plan_purge(self.table, without_backup=self.without_backup)
+
+    def url(self, page: Page = "plan") -> str:
+        return _url("purge", page, self.target, self.table.pk, backup="none" if self.without_backup else "")
+
+    @property
+    def confirm_url(self) -> str:
+        return self.url("confirm")
+
+
+Intent = RollBack | Undo | BackUp | Verify | Purge
+
+
+def approved_as(intent: Intent) -> str:
+    """What it is called where it is said how many have to agree."""
+    return WITHOUT_BACKUP if isinstance(intent, Purge) and intent.without_backup else intent.kind.value
 
 
 def _url(name: str, page: Page, target: Target, *subject: int, **chosen: str) -> str:

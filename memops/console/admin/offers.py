@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from django.contrib.auth.models import AnonymousUser, User
 
 from memops.console.admin import permissions
-from memops.console.admin.intent import BackUp, Intent, RollBack, Undo, Verify
+from memops.console.admin.intent import BackUp, Intent, Purge, RollBack, Undo, Verify
 from memops.console.models import Backup, QuarantinedTable, Run, Target
 from memops.console.runs.overview import Overview
 
@@ -59,12 +59,13 @@ def for_quarantined(user: Anyone, table: QuarantinedTable, *, hindered: str = ""
             BackUp(target=table.target, quarantined=table),
             hindered,
         ),
+        _offer(user, f"purge-{table.pk}", "Purge…", Purge(target=table.target, table=table), hindered),
     ]
 
 
 def for_backup(user: Anyone, backup: Backup, *, hindered: str = "") -> Offer:
     complete = backup.state in (Backup.State.WRITTEN, Backup.State.VERIFIED)
-    incomplete = f"Backup {backup.pk} is not complete ({backup.get_state_display().lower()}): nothing to verify."
+    incomplete = f"Backup {backup.pk} is {backup.get_state_display().lower()}: nothing to verify."
     intent = Verify(target=backup.target, backup=backup)
     return _offer(user, f"verify-{backup.pk}", "Verify…", intent, hindered if complete else incomplete)
 

@@ -8,12 +8,15 @@ from django.db.models import Model
 from django.http import HttpRequest
 
 from memops.console.models import Run
-from memops.console.runs import checklist_templates, signing
+from memops.console.runs import checklist_templates, holds, signing
 from memops.console.runs.request import Requester
 
 ROLL_BACK = "memops_console.rollback_target"
 UNDO = "memops_console.undo_target"
 BACK_UP = "memops_console.backup_target"
+PURGE = "memops_console.purge_target"
+EXPIRE = "memops_console.expire_target"
+HOLD = holds.MAY_HOLD
 APPROVE = "memops_console.approve_run"
 START = "memops_console.start_run"
 BREAK_GLASS = "memops_console.break_glass_run"
@@ -25,6 +28,9 @@ WORDS = {
     ROLL_BACK: "Can roll back memory_chunks on a target",
     UNDO: "Can undo a rollback on a target",
     BACK_UP: "Can back up memory_chunks and verify backups",
+    PURGE: "Can ask for the purge of quarantined tables on a target",
+    EXPIRE: "Can delete backups of a target whose time is over",
+    HOLD: "Can put holds on what is kept of a target, and lift them",
     APPROVE: "Can approve or reject what others asked for, and review what nobody approved",
     START: "Can start runs that are approved",
     BREAK_GLASS: "Can start a run without its approvals",
@@ -39,6 +45,7 @@ FOR_KIND = {
     Run.Kind.UNDO.value: UNDO,
     Run.Kind.BACKUP.value: BACK_UP,
     Run.Kind.VERIFY.value: BACK_UP,
+    Run.Kind.PURGE.value: PURGE,
 }
 
 

@@ -12,7 +12,7 @@ from memops.console.admin import offers, permissions, readable
 from memops.console.models import QuarantinedTable, Run, Step
 from memops.console.runs import approvals, idle, queue, reconcile
 
-PROOFS = ("verify", "postcheck", "compare")
+PROOFS = ("verify", "proof", "purge", "postcheck", "compare")
 """Steps whose checks, together, are the proof that a run did what it should."""
 
 ENDED_BADLY = (Step.State.FAILED, Step.State.INTERRUPTED)

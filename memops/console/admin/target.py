@@ -18,7 +18,8 @@ from memops.console import units
 from memops.console.admin import offers, permissions
 from memops.console.admin.confirm import confirm_page
 from memops.console.admin.environment import environment
-from memops.console.admin.intent import BackUp, Intent, RollBack, Undo, Verify
+from memops.console.admin.expiry import expiry_page
+from memops.console.admin.intent import BackUp, Intent, Purge, RollBack, Undo, Verify
 from memops.console.admin.plan import plan_page
 from memops.console.admin.record import RecordAdmin
 from memops.console.errors import ConsoleError
@@ -108,6 +109,7 @@ class TargetAdmin(RecordAdmin):
             ("undo", "<int:subject>/", self._undo),
             ("backup", "", self._backup),
             ("verify", "<int:subject>/", self._verify),
+            ("purge", "<int:subject>/", self._purge),
         ):
             base, view = f"<str:alias>/{name}/{subject}", f"memops_console_target_{name}"
             urls += [
@@ -118,15 +120,22 @@ class TargetAdmin(RecordAdmin):
                     name=f"{view}_confirm",
                 ),
             ]
+        urls.append(
+            path(
+                "<str:alias>/expire/",
+                self._view(expiry_page, lambda request, target: target, require_http_methods(["GET", "HEAD", "POST"])),
+                name="memops_console_target_expire",
+            )
+        )
         return urls + super().get_urls()
 
     def _view(
         self,
         page: Callable[..., HttpResponse],
-        intent: Callable[..., Intent],
+        intent: Callable[..., Any],
         methods: Callable[..., Any],
     ) -> Callable[..., HttpResponse]:
-        """Signed-in staff who may see the target; what they intend is read from the address."""
+        """Signed-in staff who may see the target; what they intend (``intent``) is read from the address."""
 
         def view(request: HttpRequest, alias: str, **subject: int) -> HttpResponse:
             target = self.seen(request, alias)
@@ -158,6 +167,13 @@ class TargetAdmin(RecordAdmin):
 
     def _verify(self, request: HttpRequest, target: Target, *, subject: int) -> Intent:
         return Verify(target=target, backup=get_object_or_404(Backup, pk=subject, target=target))
+
+    def _purge(self, request: HttpRequest, target: Target, *, subject: int) -> Intent:
+        backup = request.GET.get("backup", "")
+        if backup not in ("", "none"):
+            raise Http404("A purge has a backup as its proof, or is asked for without one: ?backup=none.")
+        table = get_object_or_404(QuarantinedTable.objects.select_related("run"), pk=subject, target=target)
+        return Purge(target=target, table=table, without_backup=backup == "none")
 
 
 def _end_idle(request: HttpRequest) -> str:

@@ -93,9 +93,13 @@ def add_end_idle(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_approval(parser: argparse.ArgumentParser) -> None:
+def add_window(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--not-before", metavar="TIME", help="may begin only from then on (2027-01-31T02:00, in UTC)")
     parser.add_argument("--not-after", metavar="TIME", help="may begin only until then")
+
+
+def add_approval(parser: argparse.ArgumentParser) -> None:
+    add_window(parser)
     parser.add_argument(
         "--break-glass",
         metavar="INCIDENT",
@@ -113,7 +117,7 @@ def approval(options: argparse.Namespace) -> Approval:
     """Raises WindowInvalid."""
     ends = {end: getattr(options, end) for end in ("not_before", "not_after")}
     window = Window(**{end: read_moment(text) for end, text in ends.items() if text is not None})
-    return Approval(detach=options.detach, incident=options.break_glass, window=window)
+    return Approval(detach=options.detach, incident=getattr(options, "break_glass", None), window=window)
 
 
 def carry_out(
@@ -270,7 +274,7 @@ def show(run: Run, out: Output) -> None:
 
 def _facts(run: Run) -> dict[str, Any]:
     facts: dict[str, Any] = {}
-    changed = run.saw("reverse") or run.saw("move_back")
+    changed = run.saw("reverse") or run.saw("move_back") or run.saw("purge")
     if "tries" in changed:
         tries = changed["tries"]
         facts["Transaction"] = f"{changed['transaction_ms']} ms, {tries} {'try' if tries == 1 else 'tries'}"
@@ -283,6 +287,10 @@ def _facts(run: Run) -> dict[str, Any]:
         facts["Quarantined"] = f"{table.relation}, {rows} ({table.get_state_display().lower()})"
         if table.fingerprint:
             facts["Fingerprint"] = table.fingerprint
+    if run.purges is not None:
+        rows = f"{run.purges.rows:,} rows" if run.purges.rows is not None else "rows not counted"
+        facts["Purges"] = f"{run.purges.relation}, {rows} ({run.purges.get_state_display().lower()})"
+        facts["Fingerprint"] = run.purges.fingerprint or "not taken"
     for backup in run.backups.all():
         facts[f"Backup {backup.pk}"] = f"{backup.get_state_display().lower()}, {size(backup.size_bytes)}"
         if backup.location:

@@ -27,10 +27,12 @@ def find_backup(number: int) -> Backup:
     return found
 
 
-def find_quarantined(name: str, *, target: str) -> QuarantinedTable:
-    """By its name, with or without the schema. Raises NoSuchQuarantinedTable."""
+def find_quarantined(name: str, *, target: str, or_gone: bool = False) -> QuarantinedTable:
+    """By its name, with or without the schema; ``or_gone``: also one that is not there any more. Raises
+    NoSuchQuarantinedTable."""
     bare = name.removeprefix("memops_quarantine.")
-    found = QuarantinedTable.objects.filter(target=target, name=bare, state=QuarantinedTable.State.KEPT).first()
+    tables = QuarantinedTable.objects.filter(target=target, name=bare)
+    found = tables.filter(state=QuarantinedTable.State.KEPT).first() or (tables.first() if or_gone else None)
     if found is None:
         raise NoSuchQuarantinedTable(target=target, name=quoted(name))
     return found

@@ -23,6 +23,10 @@ LONGEST_PASSWORD = 4096
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("id", metavar="RUN", type=number, help="the number of the run")
+    add_person(parser)
+
+
+def add_person(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--as", dest="person", metavar="NAME", required=True, help="your name in the console")
     parser.add_argument(
         "--password-stdin",

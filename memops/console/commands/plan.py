@@ -1,31 +1,65 @@
-"""``memops plan rollback``: what would be done, and what forbids it. It reads and starts nothing."""
+"""``memops plan rollback``, ``memops plan purge NAME``: what would be done, and what forbids it. It starts nothing."""
 
 from __future__ import annotations
 
 import argparse
+from datetime import datetime
 
 from memops.console.commands import Exit, following
+from memops.console.commands.lookup import find_quarantined
 from memops.console.commands.output import Output
-from memops.console.models.plans import Plan
-from memops.console.runs import idle
-from memops.console.runs.plan import plan_rollback
-from memops.console.units import size
+from memops.console.errors import PlanRefused, PlanUnclear
+from memops.console.models.plans import Plan, Purge
+from memops.console.runs import idle, targets
+from memops.console.runs.plan import plan_purge, plan_rollback
+from memops.console.units import duration, moment, size
 
-HELP = "what a rollback would do, with the SQL, and what would refuse it"
+HELP = "what a rollback or a purge would do, with the SQL, and what would refuse it"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("what", choices=["rollback"], help="which kind of run")
+    parser.add_argument("what", choices=["rollback", "purge"], help="which kind of run")
+    parser.add_argument("name", metavar="NAME", nargs="?", help="the quarantined table that a purge would drop")
     parser.add_argument("--target", default="default", metavar="ALIAS", help="the target (default: default)")
     parser.add_argument("--emergency", action="store_true", help="roll back first, back up afterwards")
     following.add_end_idle(parser)
+    parser.add_argument(
+        "--without-backup", action="store_true", help="a purge for which no backup has to have the rows"
+    )
 
 
 def run(options: argparse.Namespace, out: Output) -> int:
-    plan = plan_rollback(options.target, emergency=options.emergency, end_idle=idle.read_argument(options.end_idle))
+    plan = _planned(options)
     show(plan, out, with_sql=True)
     out.result(plan=plan.as_json(), possible=plan.is_possible, emergency_possible=plan.emergency_possible)
     return Exit.DONE if plan.is_possible else Exit.REFUSED
+
+
+def _planned(options: argparse.Namespace) -> Plan:
+    """Raises PlanUnclear, and as ``plan_rollback`` and ``plan_purge``."""
+    if options.what == "purge":
+        if options.name is None or options.emergency or options.end_idle is not None:
+            raise PlanUnclear(
+                problem="A purge has the name of a quarantined table, and neither --emergency nor --end-idle"
+            )
+        targets.get(options.target)
+        table = find_quarantined(options.name, target=options.target, or_gone=True)
+        return plan_purge(table, without_backup=options.without_backup)
+    if options.name is not None or options.without_backup:
+        raise PlanUnclear(problem="A rollback has neither a NAME nor --without-backup")
+    return plan_rollback(options.target, emergency=options.emergency, end_idle=idle.read_argument(options.end_idle))
+
+
+def ask_for(plan: Plan, options: argparse.Namespace, out: Output, *, called: str) -> int:
+    """Show a plan, and ask for its run, if nothing refuses it and whoever asks is sure. Returns the exit code.
+
+    Raises PlanRefused, ConfirmationMissing, and as ``following.carry_out``.
+    """
+    show(plan, out)
+    if not plan.is_possible:
+        raise PlanRefused(kind=called, target=plan.target, reasons=" ".join(finding.text for finding in plan.refusals))
+    reason = following.confirmed_reason(options, out, plan)
+    return following.carry_out(plan, reason=reason, out=out, **following.approval(options))
 
 
 def show(plan: Plan, out: Output, *, with_sql: bool = False) -> None:
@@ -41,6 +75,8 @@ def show(plan: Plan, out: Output, *, with_sql: bool = False) -> None:
             f"{size(plan.table.total_bytes)} (table {size(plan.table.table_bytes)},"
             f" {len(plan.table.indexes)} indexes {size(plan.table.index_bytes)})"
         )
+    if plan.purge is not None:
+        facts |= _purge_facts(plan.purge, at=plan.made_at)
     facts["Lock"] = plan.lock
     facts["Lock budget"] = (
         f"a try waits {plan.lock_timeout.total_seconds():g} s at most; tries for {plan.lock_budget.total_seconds():g} s"
@@ -54,7 +90,7 @@ def show(plan: Plan, out: Output, *, with_sql: bool = False) -> None:
     facts["Steps"] = " → ".join(step.title for step in plan.steps)
     facts["Digest"] = plan.digest
     if plan.brings_back:
-        facts["Afterwards"] = plan.brings_back
+        facts["What brings it back" if plan.purge else "Afterwards"] = plan.brings_back
     out.facts(facts)
     if with_sql and plan.sql:
         out.say("The SQL:", style="bold")
@@ -65,3 +101,17 @@ def show(plan: Plan, out: Output, *, with_sql: bool = False) -> None:
         out.say(f"Refused: {finding.text}", style="red")
     if plan.refusals and plan.emergency_possible and not plan.emergency:
         out.say("A rollback into quarantine, with the backup afterwards, is possible: --emergency.")
+
+
+def _purge_facts(purge: Purge, *, at: datetime) -> dict[str, str]:
+    proof = "none, and none is asked for" if purge.without_backup else "none"
+    if purge.backup is not None:
+        proof = f"backup {purge.backup}, verified {moment(purge.backup_verified_at)}, SHA-256 {purge.backup_sha256}"
+    left = purge.left(at)
+    return {
+        "In quarantine": f"since {moment(purge.since)}, for {duration(purge.age(at))}",
+        "Stays until": f"{moment(purge.kept_until)}{f', {duration(left)} yet' if left else ', which is over'}",
+        "Fingerprint": f"{purge.fingerprint or 'not taken yet'}; taken again under the lock, before the drop",
+        "Proof": proof,
+        "Holds": ". ".join(purge.holds) or "none",
+    }

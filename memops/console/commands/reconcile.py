@@ -1,13 +1,14 @@
-"""``memops reconcile``: settle runs whose worker was lost, or whose outcome is unknown."""
+"""``memops reconcile``: settle runs whose worker was lost, or whose outcome is unknown, and finish deletions."""
 
 from __future__ import annotations
 
 import argparse
 
-from memops.console.commands import Exit, following
+from memops.console.commands import Exit, following, records
+from memops.console.commands.expire_backups import tell
 from memops.console.commands.output import Output
 from memops.console.models import Run
-from memops.console.runs import reconcile
+from memops.console.runs import reconcile, retention
 
 HELP = "settle lost and unknown runs by what their targets say"
 
@@ -20,7 +21,9 @@ def run(options: argparse.Namespace, out: Output) -> int:
     settled = reconcile.reconcile(requester=following.requester())
     for one in settled:
         out.say(f"Run {one.run.pk} was {one.was}, and is {one.run.get_state_display().lower()}: {one.text}.")
-    if not settled:
+    deleted = retention.finish()
+    tell(deleted, out)
+    if not settled and not deleted:
         out.say("There is nothing to settle: no run is lost or unknown.")
     out.result(
         settled=[
@@ -32,6 +35,9 @@ def run(options: argparse.Namespace, out: Output) -> int:
                 "removed": one.removed,
             }
             for one in settled
-        ]
+        ],
+        deleted_backups=[records.deletion(one) for one in deleted],
     )
-    return Exit.UNKNOWN if any(one.run.state == Run.State.UNKNOWN for one in settled) else Exit.DONE
+    if any(one.run.state == Run.State.UNKNOWN for one in settled):
+        return Exit.UNKNOWN
+    return Exit.FAILED if any(one.problem for one in deleted) else Exit.DONE

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from memops.console.models import Approval, Backup, GlassReview, QuarantinedTable, Run, SignOff
-from memops.console.runs import checklists
+from memops.console.models import Approval, Backup, GlassReview, Hold, QuarantinedTable, Run, SignOff
+from memops.console.runs import checklists, holds
 from memops.console.runs.checklists import Standing
+from memops.console.runs.holds import Held
+from memops.console.runs.retention import Deleted
 from memops.console.units import NOTHING, duration, moment
 
 COLUMNS = ["Run", "Kind", "Target", "State", "Outcome", "By", "Requested", "Took"]
@@ -40,6 +42,7 @@ def described(run: Run) -> dict[str, Any]:
             {name: one[name] for name in ("pid", "role", "application", "idle_seconds")} for one in run.ended_sessions
         ],
         "undoes": run.undoes_id,
+        "purges": run.purges.name if run.purges else None,
         "approvals_needed": run.approvals_needed,
         "approvals": [decision(found) for found in run.approvals.all()],
         "expires_at": run.expires_at,
@@ -128,6 +131,21 @@ def quarantined(table: QuarantinedTable) -> dict[str, Any]:
         "backup": table.backup_id,
         "run": table.run_id,
         "since": table.since,
+        "left_at": table.left_at,
+        "kept_until": holds.kept_until(table),
+        "holds": holds_on(table),
+    }
+
+
+def hold(found: Hold) -> dict[str, Any]:
+    return {
+        "kind": found.kind,
+        "reason": found.reason,
+        "by": found.put_by_name,
+        "at": found.put_at,
+        "lifted_by": found.lifted_by_name,
+        "lifted_at": found.lifted_at,
+        "lifted_reason": found.lifted_reason,
     }
 
 
@@ -144,7 +162,18 @@ def backup_as_data(backup: Backup) -> dict[str, Any]:
         "fingerprint": backup.fingerprint,
         "written_at": backup.written_at,
         "verified_at": backup.verified_at,
+        "deleted_at": backup.deleted_at,
+        "deleted_by": backup.deleted_by_name,
+        "holds": holds_on(backup),
     }
+
+
+def holds_on(what: Held) -> list[dict[str, Any]]:
+    return [hold(one) for one in what.holds.all()]
+
+
+def deletion(found: Deleted) -> dict[str, Any]:
+    return {"id": found.backup.pk, "state": found.backup.state, "files": found.files, "problem": found.problem}
 
 
 def one_line(run: Run) -> list[Any]:

@@ -6,7 +6,6 @@ import argparse
 
 from memops.console.commands import following, plan
 from memops.console.commands.output import Output
-from memops.console.errors import PlanRefused
 from memops.console.runs import idle, targets
 from memops.console.runs.plan import plan_rollback
 
@@ -25,12 +24,4 @@ def run(options: argparse.Namespace, out: Output) -> int:
     targets.get(options.target)
     following.demand_usable(options, target=options.target)
     planned = plan_rollback(options.target, emergency=options.emergency, end_idle=idle.read_argument(options.end_idle))
-    plan.show(planned, out)
-    if not planned.is_possible:
-        raise PlanRefused(
-            kind=planned.kind,
-            target=planned.target,
-            reasons=" ".join(finding.text for finding in planned.refusals),
-        )
-    reason = following.confirmed_reason(options, out, planned)
-    return following.carry_out(planned, reason=reason, out=out, **following.approval(options))
+    return plan.ask_for(planned, options, out, called=planned.kind)

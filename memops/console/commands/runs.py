@@ -25,8 +25,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace, out: Output) -> int:
     asked = targets.sync() if options.target is None else [targets.get(options.target)]
     _take_in([target.alias for target in asked], out)
-    found = listed(Run.objects.select_related("quarantined_table", "glass_review"))
-    found = found.prefetch_related("steps", "backups", "approvals")
+    found = listed(Run.objects.select_related("quarantined_table", "purges", "glass_review"))
+    found = found.prefetch_related("steps", "backups__holds", "quarantined_table__holds", "approvals")
     if options.target is not None:
         found = found.filter(target=options.target)
     shown = list(found[: options.limit])

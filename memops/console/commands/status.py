@@ -10,7 +10,7 @@ from memops.console.commands import Exit, records
 from memops.console.commands.output import Output
 from memops.console.models import Run
 from memops.console.models.plans import TableSeen
-from memops.console.runs import approvals, queue
+from memops.console.runs import approvals, holds, queue
 from memops.console.runs.overview import Overview, TargetState, overview, overviews
 from memops.console.units import NOTHING, moment, size
 
@@ -102,7 +102,12 @@ def _show(seen: Overview, out: Output) -> None:
     )
     for table in seen.quarantined:
         rows = f"{table.rows:,} rows" if table.rows is not None else "rows not counted"
-        facts[f"Quarantined by {table.run_id}"] = f"{table.name}, {rows}"
+        held = "; a hold stands" if holds.standing(table) else ""
+        until = f"stays until {moment(holds.kept_until(table))}" if holds.is_too_young(table) else "may be purged"
+        facts[f"Quarantined by {table.run_id}"] = f"{table.name}, {rows}, {until}{held}"
+    for table in seen.purged:
+        rows = f"{table.rows:,} rows" if table.rows is not None else "rows not counted"
+        facts[f"Purged, quarantined by {table.run_id}"] = f"{table.name}, {rows}, {moment(table.left_at)}"
     if seen.active:
         lost = ", its worker is lost: manage.py memops reconcile" if seen.active_is_lost else ""
         facts["Active run"] = f"{seen.active.pk}, {seen.active.get_state_display().lower()}{lost}"
@@ -132,6 +137,7 @@ def _described(seen: Overview) -> dict[str, Any]:
         "isolation": seen.protection,
         "warnings": seen.warnings,
         "quarantined_tables": [records.quarantined(table) for table in seen.quarantined],
+        "purged_tables": [records.quarantined(table) for table in seen.purged],
         "last_verified_backup": records.backup_as_data(seen.last_verified) if seen.last_verified else None,
         "active_run": seen.active.pk if seen.active else None,
         "active_run_is_lost": seen.active_is_lost,

@@ -8,7 +8,6 @@ from memops.console.commands import following, plan
 from memops.console.commands.arguments import number
 from memops.console.commands.lookup import find_run
 from memops.console.commands.output import Output
-from memops.console.errors import PlanRefused
 from memops.console.runs import idle
 from memops.console.runs.plan import plan_undo
 
@@ -27,12 +26,4 @@ def run(options: argparse.Namespace, out: Output) -> int:
     rollback = find_run(options.id, target=options.target)
     following.demand_usable(options, target=rollback.target_id)
     planned = plan_undo(rollback, end_idle=idle.read_argument(options.end_idle))
-    plan.show(planned, out)
-    if not planned.is_possible:
-        raise PlanRefused(
-            kind=f"undo of run {rollback.pk}",
-            target=planned.target,
-            reasons=" ".join(finding.text for finding in planned.refusals),
-        )
-    reason = following.confirmed_reason(options, out, planned)
-    return following.carry_out(planned, reason=reason, out=out, **following.approval(options))
+    return plan.ask_for(planned, options, out, called=f"undo of run {rollback.pk}")

@@ -4,5 +4,6 @@ A message says what happened, on which target and object, what was not changed, 
 """
 
 from memops.console.errors.base import *  # noqa: F403
+from memops.console.errors.keeping import *  # noqa: F403
 from memops.console.errors.people import *  # noqa: F403
 from memops.console.errors.work import *  # noqa: F403

@@ -6,10 +6,10 @@ from typing import Any
 import django.db.models.deletion
 import django.db.models.functions.datetime
 from django.conf import settings
-from django.contrib.auth.management import create_permissions
 from django.db import migrations, models
 
-from memops.console.migrations._checklists import CHECKLISTS
+from memops.console.migrations._checklists import CHECKLISTS, deliver
+from memops.console.migrations._groups import give_to
 
 SEE = ("view_checklisttemplate", "view_signoff", "view_runclosing")
 ROLES = ("DBA", "DevOps lead", "Security", "Architecture")
@@ -25,43 +25,11 @@ GROUPS = {
 
 
 def publish(apps: Any, schema_editor: Any) -> None:
-    alias = schema_editor.connection.alias
-    template_model = apps.get_model("memops_console", "ChecklistTemplate")
-    item_model = apps.get_model("memops_console", "ChecklistItem")
-    for kind, blocks in CHECKLISTS.items():
-        lines = [(block, line) for block, found in blocks.items() for line in found]
-        template = template_model.objects.using(alias).create(
-            kind=kind,
-            version=1,
-            items_total=len(lines),
-            author_key="memops",
-            author_name="memops",
-            note="As delivered.",
-        )
-        items = []
-        for number, (block, line) in enumerate(lines, 1):
-            text, told = (line, "") if isinstance(line, str) else line
-            name, _, value = told.partition(": ")
-            items.append(
-                item_model(template=template, number=number, block=block, text=text, **({name: value} if name else {}))
-            )
-        item_model.objects.using(alias).bulk_create(items)
+    deliver(apps, schema_editor, CHECKLISTS)
 
 
 def give(apps: Any, schema_editor: Any) -> None:
-    alias = schema_editor.connection.alias
-    config = apps.get_app_config("memops_console")
-    # Permissions are made after all migrations, and are needed here.
-    config.models_module = True
-    create_permissions(config, apps=apps, verbosity=0, using=alias)
-    config.models_module = None
-    group_model, permission_model = apps.get_model("auth", "Group"), apps.get_model("auth", "Permission")
-    for name, codenames in GROUPS.items():
-        group, _ = group_model.objects.using(alias).get_or_create(name=name)
-        found = permission_model.objects.using(alias).filter(
-            codename__in=codenames, content_type__app_label="memops_console"
-        )
-        group.permissions.add(*found)
+    give_to(apps, schema_editor, GROUPS)
 
 
 class Migration(migrations.Migration):

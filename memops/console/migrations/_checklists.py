@@ -5,6 +5,8 @@ A line is a text alone (a person signs it), or a text with the name of a machine
 
 from __future__ import annotations
 
+from typing import Any
+
 Line = str | tuple[str, str]
 
 ROLLBACK: dict[str, tuple[Line, ...]] = {
@@ -109,4 +111,51 @@ DEPLOY: dict[str, tuple[Line, ...]] = {
     ),
 }
 
+PURGE: dict[str, tuple[Line, ...]] = {
+    "Before the purge": (
+        "Nobody needs the rows any more: whoever owns them has said so",
+        ("Its rows are in a verified backup", "machine: purge_proved"),
+        ("Row count documented", "machine: rows_seen"),
+    ),
+    "Purge": (
+        ("What was dropped is what was proved", "machine: purge_compared"),
+        ("Purge executed", "machine: change_committed"),
+        ("It ended without an error", "machine: ended_well"),
+        ("Duration recorded", "machine: duration"),
+    ),
+    "Validation after the purge": (
+        ("The table is gone from quarantine", "machine: purge_gone"),
+        ("Other tables are untouched", "machine: others_untouched"),
+    ),
+    "Copies elsewhere": ("Copies outside of the table are known, and so is when they go (docs/data-lifecycle.md)",),
+    "People": ("Stakeholders told",),
+}
+
 CHECKLISTS = {"rollback": ROLLBACK, "undo": UNDO, "deploy": DEPLOY}
+
+
+def deliver(apps: Any, schema_editor: Any, checklists: dict[str, dict[str, tuple[Line, ...]]]) -> None:
+    """Publish version 1 of each of these, by kind of run; who has gone back and comes again has them already."""
+    alias = schema_editor.connection.alias
+    template_model = apps.get_model("memops_console", "ChecklistTemplate")
+    item_model = apps.get_model("memops_console", "ChecklistItem")
+    for kind, blocks in checklists.items():
+        if template_model.objects.using(alias).filter(kind=kind).exists():
+            continue
+        lines = [(block, line) for block, found in blocks.items() for line in found]
+        template = template_model.objects.using(alias).create(
+            kind=kind,
+            version=1,
+            items_total=len(lines),
+            author_key="memops",
+            author_name="memops",
+            note="As delivered.",
+        )
+        items = []
+        for number, (block, line) in enumerate(lines, 1):
+            text, told = (line, "") if isinstance(line, str) else line
+            name, _, value = told.partition(": ")
+            items.append(
+                item_model(template=template, number=number, block=block, text=text, **({name: value} if name else {}))
+            )
+        item_model.objects.using(alias).bulk_create(items)

@@ -17,6 +17,8 @@ class Backup(models.Model):
         WRITTEN = "written", "Written, not verified"
         VERIFIED = "verified", "Verified by restore"
         FAILED = "failed", "Failed"
+        DELETING = "deleting", "Being deleted"
+        DELETED = "deleted", "Deleted"
 
     COMPLETE = (State.WRITTEN, State.VERIFIED)
 
@@ -39,13 +41,23 @@ class Backup(models.Model):
     started_at = models.DateTimeField(db_default=Now())
     written_at = models.DateTimeField(null=True, blank=True)
     verified_at = models.DateTimeField(null=True, blank=True)
+    deleted_at = models.DateTimeField(null=True, blank=True)
+    deleted_by_name = models.CharField(max_length=150, blank=True)
+    deleted_reason = models.TextField(blank=True)
 
     class Meta:
         ordering = ["-pk"]
         default_permissions = ("view",)
         constraints = [
             models.CheckConstraint(
-                name="backup_state_known", condition=Q(state__in=["writing", "written", "verified", "failed"])
+                name="backup_state_known",
+                condition=Q(state__in=["writing", "written", "verified", "failed", "deleting", "deleted"]),
+            ),
+            models.CheckConstraint(
+                name="backup_deleted_by_somebody",
+                condition=Q(state="deleting", deleted_at__isnull=True) & ~Q(deleted_by_name="")
+                | Q(state="deleted", deleted_at__isnull=False) & ~Q(deleted_by_name="")
+                | ~Q(state__in=["deleting", "deleted"]) & Q(deleted_at__isnull=True, deleted_by_name=""),
             ),
             models.CheckConstraint(
                 name="backup_written_is_complete",

@@ -9,6 +9,8 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Self
 
+WITHOUT_BACKUP = "purge-without-backup"
+
 
 class Level(StrEnum):
     REFUSES = "refuses"
@@ -51,6 +53,40 @@ class TableSeen:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Purge:
+    """What a purge goes by. ``fingerprint`` and ``rows`` are those that the table was last seen with; where nobody has
+    taken a fingerprint it is empty. ``without_backup``: it was chosen that no backup has to have the same rows."""
+
+    table: int
+    since: datetime
+    kept_until: datetime
+    fingerprint: str
+    rows: int | None
+    without_backup: bool = False
+    backup: int | None = None
+    backup_location: str = ""
+    backup_sha256: str = ""
+    backup_verified_at: datetime | None = None
+    holds: list[str] = field(default_factory=list)
+
+    def age(self, at: datetime) -> timedelta:
+        return at - self.since
+
+    def left(self, at: datetime) -> timedelta:
+        """How long it has to stay yet."""
+        return max(self.kept_until - at, timedelta(0))
+
+    @classmethod
+    def from_json(cls, stored: dict[str, Any]) -> Self:
+        times = {
+            name: datetime.fromisoformat(stored[name])
+            for name in ("since", "kept_until", "backup_verified_at")
+            if stored[name] is not None
+        }
+        return cls(**stored | times)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Plan:
     """What will be done to which table, how, and what forbids it.
 
@@ -78,6 +114,7 @@ class Plan:
     """The rollback that an undo undoes."""
     subject: int | None = None
     """The backup that is verified."""
+    purge: Purge | None = None
     findings: list[Finding] = field(default_factory=list)
     backup_folder: str = ""
     scratch: str = ""
@@ -88,6 +125,22 @@ class Plan:
     @property
     def digest(self) -> str:
         return digest(self.binding)
+
+    @property
+    def approved_as(self) -> str:
+        """What it is called where it is said how many have to agree: a purge that nothing proves is a kind of its
+        own."""
+        return WITHOUT_BACKUP if self.purge is not None and self.purge.without_backup else self.kind
+
+    @property
+    def purge_age(self) -> timedelta | None:
+        """For how long the table that is to be dropped had been in quarantine."""
+        return self.purge.age(self.made_at) if self.purge is not None else None
+
+    @property
+    def purge_left(self) -> timedelta | None:
+        """For how long it had to stay yet."""
+        return self.purge.left(self.made_at) if self.purge is not None else None
 
     @property
     def refusals(self) -> list[Finding]:
@@ -128,6 +181,7 @@ class Plan:
                 "end_idle": timedelta(seconds=stored["end_idle"]) if stored.get("end_idle") is not None else None,
                 "table": TableSeen(**stored["table"]) if stored["table"] else None,
                 "steps": [PlannedStep(**step) for step in stored["steps"]],
+                "purge": Purge.from_json(stored["purge"]) if stored.get("purge") else None,
                 "findings": [
                     Finding(**{**finding, "level": Level(finding["level"])}) for finding in stored["findings"]
                 ],

@@ -14,6 +14,7 @@ class QuarantinedTable(models.Model):
         KEPT = "kept", "In quarantine"
         RESTORED = "restored", "Moved back"
         MISSING = "missing", "No longer there"
+        PURGED = "purged", "Dropped for good"
 
     run = models.OneToOneField("memops_console.Run", on_delete=models.PROTECT, related_name="quarantined_table")
     target = models.ForeignKey("memops_console.Target", on_delete=models.PROTECT, related_name="quarantined_tables")
@@ -34,6 +35,15 @@ class QuarantinedTable(models.Model):
     )
     since = models.DateTimeField()
     left_at = models.DateTimeField(null=True, blank=True)
+    doomed_by = models.ForeignKey(
+        "memops_console.Run",
+        null=True,
+        blank=True,
+        editable=False,
+        on_delete=models.PROTECT,
+        related_name="+",
+        help_text="The purge that goes on to the drop: as long as it is active, a hold is late.",
+    )
 
     class Meta:
         ordering = ["-since"]
@@ -41,12 +51,12 @@ class QuarantinedTable(models.Model):
         verbose_name = "quarantined table"
         constraints = [
             models.CheckConstraint(
-                name="quarantine_state_known", condition=Q(state__in=["kept", "restored", "missing"])
+                name="quarantine_state_known", condition=Q(state__in=["kept", "restored", "missing", "purged"])
             ),
             models.CheckConstraint(
                 name="quarantine_left_has_time",
                 condition=Q(state="kept", left_at__isnull=True)
-                | Q(state__in=["restored", "missing"], left_at__isnull=False),
+                | Q(state__in=["restored", "missing", "purged"], left_at__isnull=False),
             ),
         ]
 

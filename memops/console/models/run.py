@@ -26,6 +26,7 @@ class Run(models.Model):
         UNDO = "undo", "Undo of a rollback"
         BACKUP = "backup", "Backup"
         VERIFY = "verify", "Verification of a backup"
+        PURGE = "purge", "Purge of a quarantined table"
 
     class State(models.TextChoices):
         AWAITING = "awaiting", "Awaiting approval"
@@ -56,6 +57,7 @@ class Run(models.Model):
         DEPLOYED = "deployed", "Table created"
         BACKED_UP = "backed up", "Verified backup made"
         VERIFIED = "verified", "Backup verified"
+        PURGED = "purged", "Quarantined table dropped for good"
 
     ACTIVE = (State.QUEUED, State.RUNNING, State.UNKNOWN)
     """One of these a target. Any number may await approval meanwhile."""
@@ -98,6 +100,14 @@ class Run(models.Model):
         on_delete=models.PROTECT,
         related_name="verifications",
         help_text="The backup that this run verifies.",
+    )
+    purges = models.ForeignKey(
+        "memops_console.QuarantinedTable",
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
+        related_name="purges",
+        help_text="The quarantined table that this run drops for good.",
     )
     checklist = models.ForeignKey(
         "memops_console.ChecklistTemplate",
@@ -147,7 +157,7 @@ class Run(models.Model):
                 ),
             ),
             models.CheckConstraint(
-                name="run_kind_known", condition=Q(kind__in=["deploy", "rollback", "undo", "backup", "verify"])
+                name="run_kind_known", condition=Q(kind__in=["deploy", "rollback", "undo", "backup", "verify", "purge"])
             ),
             models.CheckConstraint(
                 name="run_ended_has_time",
@@ -189,6 +199,10 @@ class Run(models.Model):
             ),
             models.CheckConstraint(
                 name="run_verify_has_subject", condition=~Q(kind="verify") | Q(subject__isnull=False)
+            ),
+            models.CheckConstraint(
+                name="run_purge_has_a_table",
+                condition=~Q(kind="purge") | Q(origin="by hand") | Q(purges__isnull=False),
             ),
             models.UniqueConstraint(
                 name="run_one_active_per_target",

@@ -26,6 +26,9 @@ class Target(models.Model):
             ("rollback_target", "Can roll back memory_chunks on a target"),
             ("undo_target", "Can undo a rollback on a target"),
             ("backup_target", "Can back up memory_chunks and verify backups"),
+            ("purge_target", "Can ask for the purge of quarantined tables on a target"),
+            ("expire_target", "Can delete backups of a target whose time is over"),
+            ("hold_target", "Can put holds on what is kept of a target, and lift them"),
         ]
 
     def __str__(self) -> str:

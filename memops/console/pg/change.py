@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Any, TypeVar
 
 import psycopg
@@ -27,6 +28,7 @@ from memops.console.pg.blockers import Blocker
 from memops.console.pg.catalogue import JournalEntry
 from memops.console.pg.ending import Ending
 from memops.console.pg.outcome import Outcome
+from memops.console.pg.patience import ServerSilent, Watch
 from memops.console.pg.sql import query
 
 LONGEST_PAUSE = timedelta(seconds=1)
@@ -75,11 +77,24 @@ class Tell:
 Work = Callable[[BaseDatabaseWrapper], None]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Beforehand:
+    """What comes before the work, in its transaction. ``lock`` takes the locks, and calls the session ``session_name``;
+    ``look`` may take hours; ``agree`` is called from the caller's thread. What one of them raises ends the transaction,
+    and nothing was changed."""
+
+    lock: Work
+    look: Work
+    agree: Callable[[], None]
+    session_name: str
+
+
 def commit_within_budget(
     alias: str,
     work: Work,
     *,
     prepare: Work | None = None,
+    beforehand: Beforehand | None = None,
     key: str,
     relation_oid: int | None,
     also_oid: int | None = None,
@@ -89,8 +104,9 @@ def commit_within_budget(
 ) -> Change:
     """Do ``work`` in one transaction on the target; its journal entry carries ``key``.
 
-    ``prepare`` is done on the same connection before each transaction begins. ``relation_oid`` and ``also_oid`` are the
-    tables that it locks: who holds them is named, and ended if ``idle`` says so.
+    ``prepare`` is done on the same connection before each transaction begins, ``beforehand`` at its beginning.
+    ``relation_oid`` and ``also_oid`` are the tables that it locks: who holds them is named, and ended if ``idle`` says
+    so.
     Raises LockBudgetSpent (with who is in the way), ConnectionLost, ChangeFailed: nothing was changed. Raises
     OutcomeUnknown if the target does not say.
     """
@@ -114,6 +130,10 @@ def commit_within_budget(
                 started = time.monotonic()
                 xid = thread.begin(key=key, lock_timeout=lock_timeout, shorten_deadlock_timeout=may_shorten)
                 tell.xid(xid)
+                if beforehand is not None:
+                    thread.do(beforehand.lock)
+                    thread.do_for_long(beforehand.look, session_name=beforehand.session_name)
+                    beforehand.agree()
                 thread.finish(work)
                 took = timedelta(seconds=time.monotonic() - started)
             except DatabaseError as error:
@@ -229,6 +249,23 @@ class _OwnThread:
     def begin(self, *, key: str, lock_timeout: timedelta, shorten_deadlock_timeout: bool) -> str:
         return self._have_done(self._begin, key, lock_timeout, shorten_deadlock_timeout)
 
+    def do(self, work: Work) -> None:
+        self._have_done(self._do, work)
+
+    def do_for_long(self, work: Work, *, session_name: str) -> None:
+        """The server is asked on another session whether it is at it, and hung up on when it is not."""
+        future = self.pool.submit(self._do, work)
+        asks = partial(session.is_at_work, session.libpq_params(self.alias), session_name)
+        watch = Watch(patience=settings.MEMOPS_PATIENCE, asks=asks)
+        while not future.done():
+            try:
+                watch.look()
+            except ServerSilent:
+                if self.wrapper is not None and self.wrapper.connection is not None:
+                    hang_up(self.wrapper.connection)
+            wait([future], timeout=TICK.total_seconds())
+        future.result()
+
     def finish(self, work: Work) -> None:
         self._have_done(self._finish, work)
 
@@ -262,6 +299,9 @@ class _OwnThread:
                 )
             cursor.execute(query("change", "begin"), {"key": key, "lock_timeout": _milliseconds(lock_timeout)})
             return str(cursor.fetchone()[-1])
+
+    def _do(self, work: Work) -> None:
+        work(connections[self.alias])
 
     def _finish(self, work: Work) -> None:
         with self.open.pop_all():

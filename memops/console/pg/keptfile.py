@@ -1,4 +1,5 @@
-"""Files of backups as they are read again: no link is followed to them, and nobody else may write them meanwhile."""
+"""Files of backups as they are read again, or removed: no link is followed to them, and nobody else may write them
+meanwhile."""
 
 from __future__ import annotations
 
@@ -6,7 +7,7 @@ import os
 import stat
 from pathlib import Path
 
-from memops.console.errors import BackupOpenToOthers
+from memops.console.errors import BackupFolderUnusable, BackupNotInPlace, BackupOpenToOthers
 from memops.console.pg import folder
 
 
@@ -29,6 +30,46 @@ def open_(path: Path) -> int:
         os.close(descriptor)
         raise BackupOpenToOthers(file=path.name, problem=problem)
     return descriptor
+
+
+def problem_with(path: Path, *, size_bytes: int | None) -> str:
+    """Why the file that was written there, with this size, cannot be the one that is there now, or ""."""
+    try:
+        with folder.opened(path.parent) as place:
+            found = os.stat(path.name, dir_fd=place, follow_symlinks=False)
+    except BackupFolderUnusable as error:
+        return f"its folder cannot be used: {error.facts['problem']}"
+    except OSError as error:
+        return f"it cannot be found ({os.strerror(error.errno or 0)})"
+    if not stat.S_ISREG(found.st_mode):
+        return "it is a link, or no file"
+    if size_bytes is not None and found.st_size != size_bytes:
+        return f"it has {found.st_size:,} bytes, and {size_bytes:,} were written"
+    return ""
+
+
+def remove(*paths: Path) -> list[str]:
+    """Remove files of one folder for good, through its descriptor; gives the names of those that were there.
+
+    Raises BackupNotInPlace where one is a link, a folder, or cannot be removed, BackupFolderUnusable where the folder
+    is a link. What was removed before that stays removed; again is safe.
+    """
+    removed = []
+    try:
+        with folder.opened(paths[0].parent) as place:
+            for path in paths:
+                try:
+                    found = os.stat(path.name, dir_fd=place, follow_symlinks=False)
+                except FileNotFoundError:
+                    continue
+                if not stat.S_ISREG(found.st_mode):
+                    raise BackupNotInPlace(file=path.name, problem="it is a link, or no file")
+                os.unlink(path.name, dir_fd=place)
+                removed.append(path.name)
+            os.fsync(place)
+    except OSError as error:
+        raise BackupNotInPlace(file=paths[0].name, problem=os.strerror(error.errno or 0)) from error
+    return removed
 
 
 def readable_by_others(path: Path) -> str:

@@ -21,6 +21,7 @@ SIGNOFF_GUARDS = (
     "memops_run_checklist", "memops_checklist_rows", "memops_checklist_truncate", "memops_signoff_rows",
     "memops_signoff_truncate", "memops_signoff_reopens", "memops_closing_rows", "memops_closing_truncate",
 )  # fmt: skip
+HOLD_GUARDS = ("memops_hold_rows", "memops_hold_truncate", "memops_quarantine_held", "memops_backup_held")
 BATCH = 2000
 WRITER, READER = "memops writes the audit trail", "memops reads the audit trail"
 
@@ -88,9 +89,11 @@ def last_of(*actions: str) -> dict[str, str] | None:
 
 
 def guards_off() -> list[str]:
-    """The triggers of the trail, the approvals and the sign-offs that are missing, or not enabled ALWAYS. Raises
-    TargetUnreachable."""
-    guards = GUARDS + APPROVAL_GUARDS + SIGNOFF_GUARDS
+    """The triggers of the trail, the approvals, the sign-offs and the holds that are missing, or not enabled ALWAYS.
+
+    Raises TargetUnreachable.
+    """
+    guards = GUARDS + APPROVAL_GUARDS + SIGNOFF_GUARDS + HOLD_GUARDS
     with session.connect(DEFAULT_DB_ALIAS, application_name=READER) as connection:
         enabled = dict(connection.execute(query("audit", "triggers"), {"names": list(guards)}).fetchall())
     return [

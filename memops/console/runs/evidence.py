@@ -158,7 +158,7 @@ def _ended_well(run: Run) -> Evidence:
 def _duration(run: Run) -> Evidence:
     if run.origin == Run.Origin.BY_HAND or run.took is None:
         return _not_applicable("It was done by hand, so nobody has measured it.")
-    changed = run.saw("reverse") or run.saw("move_back")
+    changed = run.saw("reverse") or run.saw("move_back") or run.saw("purge")
     inside = f"; the change itself {changed['transaction_ms']} ms" if "transaction_ms" in changed else ""
     return _passed(f"{units.duration(run.took)} from claim to end{inside}.")
 
@@ -186,10 +186,25 @@ def _every_check(run: Run) -> Evidence:
     return _passed(f"{len(checks)} checks, each of them OK.") if checks else _nothing_seen(run)
 
 
+def _proved(run: Run) -> Evidence:
+    """Was there a backup with the same rows, and was its file still the one that was proved?"""
+    if run.origin != Run.Origin.BY_HAND and run.planned().purge is not None and run.plan["purge"]["without_backup"]:
+        return _failed(
+            "It was asked for, and approved, without a backup: nothing proves that the rows are anywhere else."
+        )
+    return _check_of("proof", "The backup is what was proved")(run)
+
+
+def _compared(run: Run) -> Evidence:
+    checks = run.saw("purge").get("checks", [])
+    return _passed(checks[0]["detail"]) if checks else _nothing_seen(run)
+
+
+PURGE = (Run.Kind.PURGE.value,)
 ROLLBACK, UNDO, BACKUP = (Run.Kind.ROLLBACK.value,), (Run.Kind.UNDO.value,), (Run.Kind.BACKUP.value,)
 MOVES = ROLLBACK + UNDO
 WITH_BACKUP = ROLLBACK + BACKUP
-WITH_STEPS = (*MOVES, *BACKUP, Run.Kind.VERIFY.value)
+WITH_STEPS = (*MOVES, *BACKUP, *PURGE, Run.Kind.VERIFY.value)
 
 CHECKS: dict[str, MachineCheck] = {
     "migrations_seen": MachineCheck(
@@ -202,7 +217,7 @@ CHECKS: dict[str, MachineCheck] = {
     ),
     "rows_seen": MachineCheck(
         title="How many rows it had",
-        kinds=MOVES + BACKUP,
+        kinds=MOVES + BACKUP + PURGE,
         look=_of_the_table(
             lambda table: (
                 f"{'' if table['rows_exact'] else 'About '}{table['rows']:,} rows,"
@@ -234,7 +249,9 @@ CHECKS: dict[str, MachineCheck] = {
         look=_backup(_verified),
     ),
     "change_committed": MachineCheck(
-        title="The target's records say that it was done", kinds=(*MOVES, Run.Kind.DEPLOY.value), look=_committed
+        title="The target's records say that it was done",
+        kinds=(*MOVES, *PURGE, Run.Kind.DEPLOY.value),
+        look=_committed,
     ),
     "sessions_ended": MachineCheck(title="Which idle sessions were ended for it", kinds=MOVES, look=_sessions),
     "ended_well": MachineCheck(title="Every step ended without an error", kinds=WITH_STEPS, look=_ended_well),
@@ -268,6 +285,18 @@ CHECKS: dict[str, MachineCheck] = {
         title="Row-level security protects it",
         kinds=UNDO,
         look=_check_of("postcheck", "Row-level security protects it"),
+    ),
+    "purge_proved": MachineCheck(title="Its rows are in a verified backup", kinds=PURGE, look=_proved),
+    "purge_compared": MachineCheck(title="What was dropped was compared with the backup", kinds=PURGE, look=_compared),
+    "purge_gone": MachineCheck(
+        title="The table is gone from quarantine",
+        kinds=PURGE,
+        look=_check_of("postcheck", "The table is gone from quarantine"),
+    ),
+    "others_untouched": MachineCheck(
+        title="Other tables are untouched",
+        kinds=MOVES + PURGE,
+        look=_check_of("postcheck", "Other tables are untouched"),
     ),
     "checks_passed": MachineCheck(title="Every check of every step is OK", kinds=WITH_STEPS, look=_every_check),
 }

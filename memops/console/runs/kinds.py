@@ -11,6 +11,8 @@ from memops.console.steps.compare import compare
 from memops.console.steps.move_back import move_back
 from memops.console.steps.postcheck import postcheck
 from memops.console.steps.precheck import precheck
+from memops.console.steps.proof import proof
+from memops.console.steps.purge import purge
 from memops.console.steps.reverse import reverse
 from memops.console.steps.verify import verify
 
@@ -19,13 +21,19 @@ EMERGENCY = (precheck, baseline, reverse, postcheck, back_up, verify)
 UNDO = (precheck, move_back, postcheck)
 BACKUP = (precheck, back_up, verify)
 VERIFICATION = (verify,)
+PURGE = (precheck, proof, purge, postcheck)
 
 
 def steps_of(kind: str, *, emergency: bool = False) -> tuple[StepKind, ...]:
     """The steps of a kind of run that memops executes."""
     if kind == Run.Kind.ROLLBACK:
         return EMERGENCY if emergency else GUIDED
-    return {Run.Kind.UNDO.value: UNDO, Run.Kind.BACKUP.value: BACKUP, Run.Kind.VERIFY.value: VERIFICATION}[kind]
+    return {
+        Run.Kind.UNDO.value: UNDO,
+        Run.Kind.BACKUP.value: BACKUP,
+        Run.Kind.VERIFY.value: VERIFICATION,
+        Run.Kind.PURGE.value: PURGE,
+    }[kind]
 
 
 def planned(kind: str, *, emergency: bool = False) -> list[PlannedStep]:

@@ -15,6 +15,9 @@ from memops.console.runs import history, reconcile, targets
 from memops.console.steps import examination
 from memops.console.steps.examination import Examination
 
+LATEST = 3
+"""How many of the tables that were dropped for good are told of."""
+
 
 class TargetState(StrEnum):
     DEPLOYED = "deployed"
@@ -43,6 +46,7 @@ class Overview:
     protection: str = ""
     warnings: list[str] = field(default_factory=list)
     quarantined: list[QuarantinedTable] = field(default_factory=list)
+    purged: list[QuarantinedTable] = field(default_factory=list)
     last_verified: Backup | None = None
     active: Run | None = None
     active_is_lost: bool = False
@@ -92,6 +96,7 @@ def overview(alias: str) -> Overview:
     seen.quarantined = list(
         QuarantinedTable.objects.filter(target=alias, state=QuarantinedTable.State.KEPT).select_related("run", "backup")
     )
+    seen.purged = list(QuarantinedTable.objects.filter(target=alias, state=QuarantinedTable.State.PURGED)[:LATEST])
     seen.last_verified = (
         Backup.objects.filter(target=alias, state=Backup.State.VERIFIED).order_by("-written_at").first()
     )

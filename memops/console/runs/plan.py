@@ -12,16 +12,20 @@ from django.utils import timezone
 
 import memops
 from memops import sql
-from memops.console.errors import NothingToUndo, NothingToVerify, StalePlan
+from memops.console.errors import NothingToPurge, NothingToUndo, NothingToVerify, StalePlan
 from memops.console.models import Backup, QuarantinedTable, Run
-from memops.console.models.plans import Plan, changes
+from memops.console.models.plans import Plan, Purge, changes
 from memops.console.pg import migrations
+from memops.console.pg import purge as dropping
 from memops.console.runs import idle, kinds, targets
-from memops.console.steps import examination
+from memops.console.steps import examination, keeping
 from memops.console.steps.examination import Examination
 
 NO_LOCK = "None that a reader or a writer would notice: pg_dump and the check read a snapshot (access share)."
 EXCLUSIVE = "Access exclusive on memory_chunks, for the milliseconds of one transaction."
+OF_A_PURGE = (
+    "Access exclusive on the quarantined table, while its rows are compared and it is dropped. Nobody reads it."
+)
 ALSO_OF_THE_EMPTY_TABLE = ("dependent", "not owner", "in use", "prepared transaction")
 """What an undo has to know of the table that gives way to the old one."""
 
@@ -69,7 +73,7 @@ def plan_undo(run: Run, *, end_idle: timedelta | None = None) -> Plan:
             run=run.pk, why=f"its outcome is: {(run.get_outcome_display() or run.get_state_display()).lower()}"
         )
     if table.state != QuarantinedTable.State.KEPT:
-        raise NothingToUndo(run=run.pk, why=f"{table.name} is {table.get_state_display().lower()}")
+        raise NothingToUndo(run=run.pk, why=_gone(table))
     targets.get(run.target_id)
     found = examination.look(run.target_id, schema="memops_quarantine", name=table.name)
     if found.relation is None or found.relation.oid != table.table_oid:
@@ -79,6 +83,8 @@ def plan_undo(run: Run, *, end_idle: timedelta | None = None) -> Plan:
             " by hand.",
         )
     _same_server(found, table.server)
+    for hold in keeping.standing_holds(table):
+        found.warn("hold", f"{table.name} is under a hold: once it is moved back, its rows can be deleted. {hold}.")
     standing = examination.look(run.target_id)
     if standing.table is not None and standing.table.rows:
         found.refuse(
@@ -149,6 +155,52 @@ def plan_verify(backup: Backup) -> Plan:
     )
 
 
+def plan_purge(table: QuarantinedTable, *, without_backup: bool = False) -> Plan:
+    """Plan to drop a quarantined table for good. ``without_backup``: no backup has to have the same rows.
+
+    Raises NothingToPurge, TargetUnreachable.
+    """
+    if table.state != QuarantinedTable.State.KEPT:
+        raise NothingToPurge(table=table.name, target=table.target_id, why=_gone(table))
+    targets.get(table.target_id)
+    found = examination.look(table.target_id, schema="memops_quarantine", name=table.name)
+    _same_server(found, table.server)
+    if found.relation is None or found.relation.oid != table.table_oid:
+        found.refuse(
+            "missing",
+            f'{table.relation} is not on the target "{table.target_id}" any more: it was renamed, moved or dropped'
+            " by hand.",
+        )
+    purge = keeping.purge_of(table, without_backup=without_backup)
+    keeping.purge_rules(found, table, purge)
+    known = keeping.proof_of(table)
+    brings_back = "Nothing: no backup is known to have its rows."
+    if known is not None:
+        read = "" if purge.backup else " It has the same rows, but this plan does not read its file."
+        brings_back = f"Backup {known.pk}, restored by hand.{read}"
+    return _plan(
+        found,
+        kind=Run.Kind.PURGE,
+        text=dropping.statements(table=table.name, oid=table.table_oid),
+        lock=OF_A_PURGE,
+        relation=table.relation,
+        purge=purge,
+        brings_back=brings_back,
+    )
+
+
+def _gone(table: QuarantinedTable) -> str:
+    """What became of a table that is not in quarantine any more."""
+    if table.state != QuarantinedTable.State.PURGED:
+        return f"{table.name} is {table.get_state_display().lower()}"
+    purge = table.purges.filter(outcome=Run.Outcome.PURGED).first()
+    by = f" by run {purge.pk}" if purge else ""
+    when = f" on {table.left_at:%Y-%m-%d %H:%M} UTC" if table.left_at else ""
+    proof = keeping.proof_of(table)
+    kept = f"; backup {proof.pk} has its rows" if proof else "; no backup of it is known"
+    return f"{table.name} was dropped for good{by}{when}{kept}"
+
+
 def still_holds(run: Run) -> None:
     """Make the plan of a claimed run again. Raises StalePlan with what changed; what a person agreed to is not this."""
     then = run.planned()
@@ -170,7 +222,10 @@ def remake(run: Run) -> Plan:
         return plan_undo(run.undoes, end_idle=run.planned().end_idle)
     if run.kind == Run.Kind.VERIFY and run.subject is not None:
         return plan_verify(run.subject)
-    relation = run.planned().relation
+    planned = run.planned()
+    if run.kind == Run.Kind.PURGE and run.purges is not None and planned.purge is not None:
+        return plan_purge(run.purges, without_backup=planned.purge.without_backup)
+    relation = planned.relation
     quarantined = None
     if relation != "public.memory_chunks":
         name = relation.partition(".")[2]
@@ -229,6 +284,7 @@ def _plan(
     subject: int | None = None,
     brings_back: str = "",
     names: list[str] | None = None,
+    purge: Purge | None = None,
 ) -> Plan:
     lock_timeout: timedelta = settings.MEMOPS_LOCK_TIMEOUT
     lock_budget: timedelta = settings.MEMOPS_LOCK_BUDGET
@@ -257,6 +313,14 @@ def _plan(
         "scratch": found.scratch,
         "tool_version": memops.__version__,
     }
+    if purge is not None:
+        binding |= {
+            "kept_until": purge.kept_until.isoformat(),
+            "fingerprint": purge.fingerprint,
+            "backup": purge.backup,
+            "backup_sha256": purge.backup_sha256,
+            "without_backup": purge.without_backup,
+        }
     return Plan(
         kind=kind,
         target=found.alias,
@@ -274,6 +338,7 @@ def _plan(
         emergency=emergency,
         undoes=undoes,
         subject=subject,
+        purge=purge,
         findings=found.findings,
         backup_folder=backup_folder,
         scratch=found.scratch,

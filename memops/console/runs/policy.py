@@ -9,8 +9,9 @@ from django.conf import settings
 
 from memops.console.errors import PolicyStricter
 from memops.console.models import Run
+from memops.console.models.plans import WITHOUT_BACKUP
 
-MOVES_THE_TABLE = (Run.Kind.ROLLBACK, Run.Kind.UNDO, Run.Kind.DEPLOY)
+CHANGES_A_TABLE = ("rollback", "undo", "deploy", "purge", WITHOUT_BACKUP)
 APPROVERS = ("approver",)
 VALID_FOR = timedelta(hours=4)
 REVIEW_WITHIN = timedelta(hours=72)
@@ -28,7 +29,7 @@ class Policy:
 
 def policy_for(target: str, kind: str) -> Policy:
     """The default, and what MEMOPS_APPROVALS says instead; of several rules the last one that fits."""
-    found = Policy(needed=_by_default(target) if kind in MOVES_THE_TABLE else 0)
+    found = Policy(needed=_by_default(target, kind) if kind in CHANGES_A_TABLE else 0)
     for rule in settings.MEMOPS_APPROVALS:
         if rule["target"] in ("*", target) and rule["kind"] in ("*", kind):
             found = replace(
@@ -42,7 +43,7 @@ def policy_for(target: str, kind: str) -> Policy:
 
 def demand_kept(run: Run) -> None:
     """Raises PolicyStricter if the run was stored with less than it needs now: by other settings, or by hand."""
-    policy = policy_for(run.target_id, run.kind)
+    policy = policy_for(run.target_id, run.planned().approved_as)
     if run.break_glass or not policy.needed:
         return
     strangers = set(run.approver_groups.split(",")) - set(policy.groups)
@@ -50,5 +51,7 @@ def demand_kept(run: Run) -> None:
         raise PolicyStricter(run=run.pk, target=run.target_id, needed=policy.needed, groups=", ".join(policy.groups))
 
 
-def _by_default(target: str) -> int:
-    return 1 if settings.MEMOPS_EMBEDDED and target == "default" else 2
+def _by_default(target: str, kind: str) -> int:
+    """One more has to agree that rows go of which nobody has proved a copy."""
+    usual = 1 if settings.MEMOPS_EMBEDDED and target == "default" else 2
+    return usual + 1 if kind == WITHOUT_BACKUP else usual

@@ -13,6 +13,7 @@ from memops.console.errors import (
     ConsoleError,
     IncidentMissing,
     NeedsReview,
+    NeverWithoutApprovals,
     NonceUsed,
     NotCancellable,
     PlanRefused,
@@ -70,7 +71,7 @@ def submit(
 
     ``seen_digest`` is the digest of the plan that the requester has read: if that is not this plan, nothing is started.
     Raises PlanRefused, StalePlan, ReasonMissing, ReasonUnreadable, TargetBusy, NonceUsed, ChainBroken, AuditUnwritable,
-    NeedsReview, IncidentMissing, WindowInvalid, WindowWithoutApprovals.
+    NeedsReview, IncidentMissing, WindowInvalid, WindowWithoutApprovals, NeverWithoutApprovals.
     """
     try:
         run = _stored(
@@ -114,7 +115,9 @@ def _stored(
     plan: Plan, *, requester: Requester, reason: str, seen_digest: str, nonce: str | None, glass: _Glass, window: Window
 ) -> Run:
     reason = readable_reason(reason)
-    policy = policy_for(plan.target, plan.kind)
+    policy = policy_for(plan.target, plan.approved_as)
+    if glass.is_broken and plan.purge is not None:
+        raise NeverWithoutApprovals()
     waived = glass.is_broken and policy.needed > 0
     incident = glass.checked() if waived else ""
     awaits = (policy.needed > 0 and not waived) or window.not_before is not None
@@ -158,6 +161,7 @@ def _stored(
                 nonce=nonce,
                 undoes_id=plan.undoes,
                 subject_id=plan.subject,
+                purges_id=plan.purge.table if plan.purge else None,
                 server=plan.binding.get("server", ""),
             )
             Step.objects.bulk_create(
@@ -174,6 +178,7 @@ def _stored(
                 emergency=run.emergency,
                 digest=run.digest,
                 end_idle_seconds=plan.binding.get("end_idle_seconds"),
+                without_backup=plan.binding.get("without_backup"),
                 origin=run.origin,
                 approvals_needed=policy.needed,
                 break_glass=waived,

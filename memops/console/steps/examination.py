@@ -152,7 +152,7 @@ def _relation_rules(found: Examination, connection: psycopg.Connection[Any], rel
         found.refuse(
             "not owner",
             f'{what} on "{alias}" belongs to {relation.owner}; memops connects as {found.server.role}, who may'
-            f" not move it. alter table {what} owner to {found.server.role}, or connect as the owner.",
+            f" not change it. alter table {what} owner to {found.server.role}, or connect as the owner.",
         )
     if relation.row_security_active:
         found.refuse(
@@ -163,8 +163,8 @@ def _relation_rules(found: Examination, connection: psycopg.Connection[Any], rel
     for dependent in catalogue.dependents(connection, relation.oid):
         found.refuse(
             "dependent",
-            f"{dependent.kind} {dependent.name} depends on {what}; moving the table would take it along or break it."
-            " Drop it, or change it, first.",
+            f"{dependent.kind} {dependent.name} depends on {what}; moving or dropping the table would take it along or"
+            " break it. Drop it, or change it, first.",
         )
     found.blockers = blockers.of_relation(connection, relation.oid)
     for prepared in catalogue.prepared_transactions(connection, relation.oid):

@@ -32,7 +32,7 @@ def postcheck(run: Run, log: StepLog) -> Postchecked:
     """Compare the target with what the run was to leave. Raises PostcheckFailed, which names every check that
     failed."""
     with session.connect(run.target_id, application_name="memops checks", works_long=True) as connection:
-        look = _after_undo if run.kind == Run.Kind.UNDO else _after_rollback
+        look = {Run.Kind.UNDO.value: _after_undo, Run.Kind.PURGE.value: _after_purge}.get(run.kind, _after_rollback)
         checks = [*look(run, connection), *_others_untouched(run, connection)]
     for check in checks:
         log.line(f"{'OK' if check.ok else 'FAILED'} {check.name}: {check.detail}")
@@ -165,8 +165,22 @@ def _after_undo(run: Run, connection: psycopg.Connection[Any]) -> Iterator[Check
     )
 
 
+def _after_purge(run: Run, connection: psycopg.Connection[Any]) -> Iterator[Check]:
+    assert run.purges is not None
+    left = catalogue.leftovers(connection, "memops_quarantine", run.purges.name)
+    # Its indexes go with it; those of other tables in quarantine are called alike.
+    names = [f"{kind} {name}" for kind, found in left.items() if kind != "index" for name in found]
+    yield Check(
+        name="The table is gone from quarantine",
+        ok=not names,
+        detail=f"left: {', '.join(names)}" if names else f"there is no {run.purges.relation}",
+    )
+
+
 def _others_untouched(run: Run, connection: psycopg.Connection[Any]) -> Iterator[Check]:
-    ours = ("memops_quarantine.", "public.memory_chunks")
+    ours: tuple[str, ...] = ("memops_quarantine.", "public.memory_chunks")
+    if run.kind == Run.Kind.PURGE and run.purges is not None:
+        ours = (run.purges.relation,)
     before = {name: oid for name, oid in run.saw("precheck")["other_tables"].items() if not name.startswith(ours)}
     now = catalogue.other_tables(connection)
     gone = sorted(name for name, oid in before.items() if now.get(name) != oid)

@@ -13,6 +13,7 @@ OUTCOMES = {
     "quarantine": Run.Outcome.QUARANTINED,
     "drop": Run.Outcome.DROPPED,
     "undo": Run.Outcome.RESTORED,
+    "purge": Run.Outcome.PURGED,
 }
 
 
@@ -26,6 +27,8 @@ def record_change(run: Run, entry: JournalEntry) -> str:
             _quarantined(run, entry)
         elif entry.action == "undo":
             _moved_back(run, entry)
+        elif entry.action == "purge":
+            _purged(run, entry)
     run.refresh_from_db(fields=["outcome", "journal_entry"])
     return outcome
 
@@ -44,6 +47,22 @@ def _quarantined(run: Run, entry: JournalEntry) -> None:
             "since": entry.happened_at,
         },
     )
+
+
+def _purged(run: Run, entry: JournalEntry) -> None:
+    """The table that was dropped for good. One that was looked for a moment too late may be listed as missing."""
+    gone = QuarantinedTable.objects.filter(
+        target_id=run.target_id,
+        server=run.server,
+        table_oid=entry.table_oid,
+        name=entry.table_name,
+        state__in=[QuarantinedTable.State.KEPT, QuarantinedTable.State.MISSING],
+    ).first()
+    if gone is None:
+        return
+    QuarantinedTable.objects.filter(pk=gone.pk).update(state=QuarantinedTable.State.PURGED, left_at=Now())
+    if run.purges_id is None:
+        Run.objects.filter(pk=run.pk).update(purges=gone)
 
 
 def _moved_back(run: Run, entry: JournalEntry) -> None:

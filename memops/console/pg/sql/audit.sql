@@ -30,7 +30,7 @@ select action, details from public.audit_event
 where action = any (%(actions)s::text[]) order by sequence + 0 desc limit 1
 
 -- name: triggers
--- Which triggers guard the trail, the approvals and the sign-offs, and how they are enabled: A is ALWAYS.
+-- Which triggers guard the trail, the approvals, the sign-offs and the holds, and how they are enabled: A is ALWAYS.
 select t.tgname, case when bool_and(t.tgenabled = 'A') then 'A' else 'no' end
 from pg_catalog.pg_trigger t
 join pg_catalog.pg_class c on c.oid = t.tgrelid

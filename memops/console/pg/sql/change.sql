@@ -16,3 +16,17 @@ select pg_catalog.set_config('deadlock_timeout', %(deadlock_timeout)s::text, tru
 -- name: deadlock_timeout
 -- How many milliseconds does the server wait before it looks for a deadlock, or cancels an autovacuum?
 select setting::int from pg_catalog.pg_settings where name = 'deadlock_timeout'
+
+-- name: name_session
+-- What the session of this transaction is called on the server.
+select pg_catalog.set_config('application_name', %(name)s::text, true)
+
+-- name: lock_quarantined
+-- Keeps a quarantined table as it is until the end of the transaction.
+lock table memops_quarantine.{} in access exclusive mode
+
+-- name: choose_for_purge
+-- Says which quarantined table is to be dropped, until the end of the transaction.
+select
+    pg_catalog.set_config('memops.purge_table', %(table)s::text, true),
+    pg_catalog.set_config('memops.purge_oid', %(oid)s::text, true)
