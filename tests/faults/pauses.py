@@ -38,7 +38,7 @@ INSIDE = {
     "backup has its archive": Place(step="backup", what="memops.console.pg.newfile:NewFile.put_down", when=AFTER),
     "backup has its manifest": Place(step="backup", what="memops.console.pg.dump:dump", when=AFTER),
     "verify has its scratch database": Place(step="verify", what="memops.console.pg.scratch:_create", when=AFTER),
-    "verify restores": Place(step="verify", what="memops.console.pg.restore:_feed", when=BEFORE),
+    "verify restores": Place(step="verify", what="memops.console.pg.restore:feed", when=BEFORE),
     "verify has restored": Place(step="verify", what="memops.console.pg.restore:_compare", when=BEFORE),
     "verify has compared": Place(step="verify", what="memops.console.pg.restore:_compare", when=AFTER),
     "reverse knows its transaction": Place(

@@ -14,6 +14,7 @@ from memops.console.runs.request import Requester
 ROLL_BACK = "memops_console.rollback_target"
 UNDO = "memops_console.undo_target"
 BACK_UP = "memops_console.backup_target"
+RESTORE = "memops_console.restore_target"
 APPROVE = "memops_console.approve_run"
 START = "memops_console.start_run"
 BREAK_GLASS = "memops_console.break_glass_run"
@@ -25,6 +26,7 @@ WORDS = {
     ROLL_BACK: "Can roll back memory_chunks on a target",
     UNDO: "Can undo a rollback on a target",
     BACK_UP: "Can back up memory_chunks and verify backups",
+    RESTORE: "Can restore memory_chunks from a backup",
     APPROVE: "Can approve or reject what others asked for, and review what nobody approved",
     START: "Can start runs that are approved",
     BREAK_GLASS: "Can start a run without its approvals",
@@ -39,6 +41,7 @@ FOR_KIND = {
     Run.Kind.UNDO.value: UNDO,
     Run.Kind.BACKUP.value: BACK_UP,
     Run.Kind.VERIFY.value: BACK_UP,
+    Run.Kind.RESTORE.value: RESTORE,
 }
 
 

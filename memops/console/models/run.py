@@ -26,6 +26,7 @@ class Run(models.Model):
         UNDO = "undo", "Undo of a rollback"
         BACKUP = "backup", "Backup"
         VERIFY = "verify", "Verification of a backup"
+        RESTORE = "restore", "Restore of a backup"
 
     class State(models.TextChoices):
         AWAITING = "awaiting", "Awaiting approval"
@@ -56,6 +57,7 @@ class Run(models.Model):
         DEPLOYED = "deployed", "Table created"
         BACKED_UP = "backed up", "Verified backup made"
         VERIFIED = "verified", "Backup verified"
+        RECOVERED = "recovered", "Table restored from a backup"
 
     ACTIVE = (State.QUEUED, State.RUNNING, State.UNKNOWN)
     """One of these a target. Any number may await approval meanwhile."""
@@ -97,7 +99,7 @@ class Run(models.Model):
         blank=True,
         on_delete=models.PROTECT,
         related_name="verifications",
-        help_text="The backup that this run verifies.",
+        help_text="The backup that this run verifies or restores.",
     )
     checklist = models.ForeignKey(
         "memops_console.ChecklistTemplate",
@@ -147,7 +149,8 @@ class Run(models.Model):
                 ),
             ),
             models.CheckConstraint(
-                name="run_kind_known", condition=Q(kind__in=["deploy", "rollback", "undo", "backup", "verify"])
+                name="run_kind_known",
+                condition=Q(kind__in=["deploy", "rollback", "undo", "backup", "verify", "restore"]),
             ),
             models.CheckConstraint(
                 name="run_ended_has_time",
@@ -189,6 +192,10 @@ class Run(models.Model):
             ),
             models.CheckConstraint(
                 name="run_verify_has_subject", condition=~Q(kind="verify") | Q(subject__isnull=False)
+            ),
+            models.CheckConstraint(
+                name="run_restore_has_subject",
+                condition=~Q(kind="restore") | Q(origin="by hand") | Q(subject__isnull=False),
             ),
             models.UniqueConstraint(
                 name="run_one_active_per_target",

@@ -26,6 +26,7 @@ class Target(models.Model):
             ("rollback_target", "Can roll back memory_chunks on a target"),
             ("undo_target", "Can undo a rollback on a target"),
             ("backup_target", "Can back up memory_chunks and verify backups"),
+            ("restore_target", "Can restore memory_chunks from a backup"),
         ]
 
     def __str__(self) -> str:

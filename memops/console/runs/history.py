@@ -20,6 +20,7 @@ KINDS = {
     "quarantine": Run.Kind.ROLLBACK,
     "drop": Run.Kind.ROLLBACK,
     "undo": Run.Kind.UNDO,
+    "restore": Run.Kind.RESTORE,
 }
 
 

@@ -10,7 +10,7 @@ from django.conf import settings
 from memops.console.errors import PolicyStricter
 from memops.console.models import Run
 
-MOVES_THE_TABLE = (Run.Kind.ROLLBACK, Run.Kind.UNDO, Run.Kind.DEPLOY)
+MOVES_THE_TABLE = (Run.Kind.ROLLBACK, Run.Kind.UNDO, Run.Kind.DEPLOY, Run.Kind.RESTORE)
 APPROVERS = ("approver",)
 VALID_FOR = timedelta(hours=4)
 REVIEW_WITHIN = timedelta(hours=72)

@@ -174,6 +174,8 @@ def _stored(
                 emergency=run.emergency,
                 digest=run.digest,
                 end_idle_seconds=plan.binding.get("end_idle_seconds"),
+                subject=plan.subject,
+                rows_choice=plan.rows_choice,
                 origin=run.origin,
                 approvals_needed=policy.needed,
                 break_glass=waived,

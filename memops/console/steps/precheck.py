@@ -8,7 +8,7 @@ from typing import Any
 from memops.console.errors import PlanRefused
 from memops.console.models import Run
 from memops.console.models.plans import Finding, Level
-from memops.console.steps import StepLog, examination, step
+from memops.console.steps import StepLog, examination, restoring, step
 from memops.console.steps.examination import Examination
 
 
@@ -40,6 +40,10 @@ def precheck(run: Run, log: StepLog) -> Prechecked:
     plan = run.planned()
     if plan.idle:
         examination.idle_rules(found, end_idle=plan.end_idle)
+    if run.kind == Run.Kind.RESTORE:
+        restoring.rules(
+            found, restoring.backup_of(run), choice=restoring.choice_of(run), elsewhere=run.planned().elsewhere
+        )
     if plan.backup_folder:
         examination.backup_rules(found, folder=examination.backup_folder(run.target_id))
     refusals = [finding for finding in found.findings if finding.level == Level.REFUSES and _forbids(run, finding)]
