@@ -12,10 +12,10 @@ from django.template.response import TemplateResponse
 
 from memops.console.admin import offers, permissions
 from memops.console.admin.environment import environment
-from memops.console.admin.intent import Intent, RollBack, Undo
+from memops.console.admin.intent import Intent, Restore, RollBack, Undo
 from memops.console.errors import ConsoleError
 from memops.console.models.plans import Plan
-from memops.console.runs import idle
+from memops.console.runs import idle, restores
 
 
 def plan_page(request: HttpRequest, intent: Intent, site: AdminSite) -> TemplateResponse:
@@ -28,7 +28,9 @@ def plan_page(request: HttpRequest, intent: Intent, site: AdminSite) -> Template
     }
     if isinstance(intent, RollBack):
         context["other_mode"] = replace(intent, emergency=not intent.emergency)
-    if isinstance(intent, RollBack | Undo):
+    if isinstance(intent, Restore):
+        context["choices"] = restores.CHOICES
+    if isinstance(intent, RollBack | Undo | Restore):
         context |= {"least_idle": settings.MEMOPS_END_IDLE_LEAST, "most_idle": idle.MOST}
         context["leaving_idle_alone"] = replace(intent, end_idle="")
     try:

@@ -18,7 +18,7 @@ from memops.console import units
 from memops.console.admin import offers, permissions
 from memops.console.admin.confirm import confirm_page
 from memops.console.admin.environment import environment
-from memops.console.admin.intent import BackUp, Intent, RollBack, Undo, Verify
+from memops.console.admin.intent import BackUp, Intent, Restore, RollBack, Undo, Verify
 from memops.console.admin.plan import plan_page
 from memops.console.admin.record import RecordAdmin
 from memops.console.errors import ConsoleError
@@ -87,7 +87,7 @@ class TargetAdmin(RecordAdmin):
         try:
             seen = overview(target.alias)
         except ConsoleError as error:
-            context |= {"problem": str(error), "backups": [(backup, None) for backup in backups]}
+            context |= {"problem": str(error), "backups": [(backup, []) for backup in backups]}
         else:
             hindered = offers.of_overview(seen)
             context |= {
@@ -108,6 +108,7 @@ class TargetAdmin(RecordAdmin):
             ("undo", "<int:subject>/", self._undo),
             ("backup", "", self._backup),
             ("verify", "<int:subject>/", self._verify),
+            ("restore", "<int:subject>/", self._restore),
         ):
             base, view = f"<str:alias>/{name}/{subject}", f"memops_console_target_{name}"
             urls += [
@@ -158,6 +159,18 @@ class TargetAdmin(RecordAdmin):
 
     def _verify(self, request: HttpRequest, target: Target, *, subject: int) -> Intent:
         return Verify(target=target, backup=get_object_or_404(Backup, pk=subject, target=target))
+
+    def _restore(self, request: HttpRequest, target: Target, *, subject: int) -> Intent:
+        elsewhere = request.GET.get("other_database", "")
+        if elsewhere not in ("", "yes"):
+            raise Http404("Another database's backup is wanted or not: ?other_database=yes, or nothing.")
+        return Restore(
+            target=target,
+            backup=get_object_or_404(Backup, pk=subject, target=target),
+            rows=str(request.GET.get("rows", "")),
+            elsewhere=elsewhere == "yes",
+            end_idle=_end_idle(request),
+        )
 
 
 def _end_idle(request: HttpRequest) -> str:

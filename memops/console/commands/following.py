@@ -259,7 +259,8 @@ def show(run: Run, out: Output) -> None:
         out.say(f"  {'OK    ' if check['ok'] else 'FAILED'} {check['name']}: {check['detail']}")
     out.facts(_facts(run))
     if (table := getattr(run, "quarantined_table", None)) is not None and table.state == "kept":
-        out.say(f"To bring it back: manage.py memops undo {run.pk}")
+        first = "a rollback of what was restored, then " if run.kind == Run.Kind.RESTORE else ""
+        out.say(f"To bring it back: {first}manage.py memops undo {run.pk}")
     if checklists.is_due(run):
         out.say(f"It is {checklists.words(run)}: manage.py memops checklist {run.pk}")
     if reconcile.is_lost(run):
@@ -270,7 +271,7 @@ def show(run: Run, out: Output) -> None:
 
 def _facts(run: Run) -> dict[str, Any]:
     facts: dict[str, Any] = {}
-    changed = run.saw("reverse") or run.saw("move_back")
+    changed = run.saw("reverse") or run.saw("move_back") or run.saw("swap")
     if "tries" in changed:
         tries = changed["tries"]
         facts["Transaction"] = f"{changed['transaction_ms']} ms, {tries} {'try' if tries == 1 else 'tries'}"
@@ -283,6 +284,13 @@ def _facts(run: Run) -> dict[str, Any]:
         facts["Quarantined"] = f"{table.relation}, {rows} ({table.get_state_display().lower()})"
         if table.fingerprint:
             facts["Fingerprint"] = table.fingerprint
+    if run.kind == Run.Kind.RESTORE:
+        facts["Restored from backup"] = run.subject_id
+        if merged := changed.get("merged"):
+            facts["Standing rows"] = (
+                f"{merged['standing']:,}: {merged['added']:,} that the backup lacks, {merged['conflicts']:,} that"
+                f" differ from it ({merged['standing_won']:,} of them stay as they stood)"
+            )
     for backup in run.backups.all():
         facts[f"Backup {backup.pk}"] = f"{backup.get_state_display().lower()}, {size(backup.size_bytes)}"
         if backup.location:

@@ -40,6 +40,8 @@ def described(run: Run) -> dict[str, Any]:
             {name: one[name] for name in ("pid", "role", "application", "idle_seconds")} for one in run.ended_sessions
         ],
         "undoes": run.undoes_id,
+        "subject": run.subject_id,
+        "rows_choice": run.plan.get("rows_choice", ""),
         "approvals_needed": run.approvals_needed,
         "approvals": [decision(found) for found in run.approvals.all()],
         "expires_at": run.expires_at,

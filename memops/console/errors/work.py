@@ -336,7 +336,7 @@ class NoSuchRun(UsageError):
 
 
 class NoSuchBackup(UsageError):
-    """There is no backup {backup}. Nothing was changed. manage.py memops status shows the last verified one."""
+    """There is no backup {backup}{where}. Nothing was changed. manage.py memops status shows the last verified one."""
 
 
 class NoSuchQuarantinedTable(UsageError):

@@ -25,8 +25,8 @@ from memops.console.steps.examination import Examination
 NO_LOCK = "None that a reader or a writer would notice: pg_dump and the check read a snapshot (access share)."
 SWAP = (
     "While it is loaded and built, none on memory_chunks that a reader or a writer would notice. For the swap, writers"
-    " are held off (share row exclusive) while the rows that they wrote last are brought in, if any are to be; then access"
-    " exclusive, for the milliseconds of the rest of the transaction."
+    " are held off (share row exclusive) while the rows that they wrote last are brought in, if any are to be; then"
+    " access exclusive, for the milliseconds of the rest of the transaction."
 )
 EXCLUSIVE = "Access exclusive on memory_chunks, for the milliseconds of one transaction."
 ALSO_OF_THE_EMPTY_TABLE = ("dependent", "not owner", "in use", "prepared transaction")

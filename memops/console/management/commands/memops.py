@@ -35,6 +35,7 @@ VERBS = (
     "undo",
     "backup",
     "verify-backup",
+    "restore",
     "runs",
     "run",
     "approve",
