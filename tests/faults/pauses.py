@@ -58,6 +58,16 @@ INSIDE = {
         step="compare", what="memops.console.audit.anchors:_append", when=AFTER
     ),
     "move_back has not committed": Place(step="move_back", what="memops.console.pg.migrations:move_back", when=AFTER),
+    "load copies": Place(step="load", what="memops.console.pg.staging:_copy", when=BEFORE),
+    "load has loaded": Place(step="load", what="memops.console.pg.staging:_fingerprint", when=BEFORE),
+    "bring_in has looked": Place(step="bring_in", what="memops.console.pg.standing:counted", when=AFTER),
+    "build builds": Place(step="build", what="memops.console.pg.staging:_execute", when=AFTER),
+    "trial has compared": Place(step="trial", what="memops.console.pg.staging:compare", when=AFTER),
+    "swap knows its transaction": Place(step="swap", what="memops.console.steps.swap:remember_transaction", when=AFTER),
+    "swap has not committed": Place(step="swap", what="memops.console.pg.staging:compare", when=AFTER),
+    "swap has committed": Place(step="swap", what="memops.console.pg.outcome:read", when=BEFORE),
+    "swap has recorded what made room": Place(step="swap", what="memops.console.steps.swap:record_change", when=AFTER),
+    "swap removes what is left": Place(step="swap", what="memops.console.pg.staging:drop", when=BEFORE),
     "move_back has committed": Place(step="move_back", what="memops.console.pg.outcome:read", when=BEFORE),
 }
 """Where a step is in the middle of something, by name."""

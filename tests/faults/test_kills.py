@@ -14,6 +14,7 @@ KINDS = {
     "undo": kinds.UNDO,
     "backup": kinds.BACKUP,
     "verify": kinds.VERIFICATION,
+    "restore": kinds.RESTORE,
 }
 BOUNDARIES = [
     (kind, f"{step.name} {when}")
@@ -21,7 +22,8 @@ BOUNDARIES = [
     for step in steps
     for when in (pauses.BEFORE, pauses.AFTER)
 ]
-INSIDE = [("undo" if place.step == "move_back" else "guided", name) for name, place in pauses.INSIDE.items()]
+OF_ANOTHER_KIND = {"move_back": "undo"} | dict.fromkeys(("load", "bring_in", "build", "trial", "swap"), "restore")
+INSIDE = [(OF_ANOTHER_KIND.get(place.step, "guided"), name) for name, place in pauses.INSIDE.items()]
 WITH_A_PROGRAM = ("backup has begun", "verify restores")
 HAS_ENDED = ("the end is not in the trail", "the end is not anchored", "the first anchor is not in the trail")
 

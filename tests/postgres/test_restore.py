@@ -423,7 +423,8 @@ def test_what_a_killed_restore_has_left_is_removed(filled, backup):
 def test_what_stands_within_quotes_is_no_name():
     printed = (
         "SET client_encoding = 'UTF8';\n--\n-- Name: memory_chunks; Type: TABLE; Schema: public; Owner: x\n--\n\n"
-        "CREATE TABLE public.memory_chunks (a text DEFAULT 'it''s public.memory_chunks', b public.memory_chunks_t);\n\n\n"
+        "CREATE TABLE public.memory_chunks (a text DEFAULT 'it''s public.memory_chunks', b public.memory_chunks_t);"
+        "\n\n\n"
         "--\n-- PostgreSQL database dump complete\n--\n"
     )
 
@@ -465,7 +466,8 @@ def small_dimension(target: str, settings) -> str:
         target,
         "insert into public.memory_chunks (user_hash, doc_id, source, embedding, chunk_index)"
         " select md5((n % 50)::text) || md5((n % 50)::text), 'doc ' || n, 's',"
-        " array[n, n % 7, n % 11, 1, random(), random(), random(), random()]::real[]::vector, n from generate_series(1, 10000) n",
+        " array[n, n % 7, n % 11, 1, random(), random(), random(), random()]::real[]::vector, n"
+        " from generate_series(1, 10000) n",
     )
     execute(target, index_ivfflat())
     return target
