@@ -14,13 +14,13 @@ from pathlib import Path
 import psycopg
 from django.conf import settings
 from django.db import connections
-from psycopg import sql
 
 from memops.console.models import Backup, Run
 from memops.console.pg import clients, packed, restore, session
 from memops.console.runs import history
 from memops.console.runs.plan import plan_backup, plan_restore
 from tests.bench import figures, ground, rollbacks
+from tests.databases import as_superuser
 
 ROWS = (100_000,)
 ROUNDS = 3
@@ -75,8 +75,8 @@ def _drop(database: str) -> None:
     """As if it had never been there; the journal stays."""
     connections["default"].close()
     with psycopg.connect(ground.owner_url(database), autocommit=True) as connection:
-        connection.execute(sql.SQL("drop table if exists public.memory_chunks"))
-        connection.execute(sql.SQL("checkpoint"))
+        connection.execute("drop table if exists public.memory_chunks")
+    as_superuser("checkpoint")
 
 
 def _bare(database: str, archive: Path) -> float:
