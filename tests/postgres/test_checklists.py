@@ -547,5 +547,5 @@ def test_back_to_the_release_before_and_forward_again(quarantined):
 
     quarantined.refresh_from_db()
     assert checklists.words(quarantined) == "no checklist"
-    assert ChecklistTemplate.objects.filter(version=1).count() == 3
+    assert ChecklistTemplate.objects.filter(version=1).count() == 4
     assert execute(plan_undo(quarantined), User.objects.get(username="ann")).checklist.kind == "undo"
