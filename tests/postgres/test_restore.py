@@ -249,6 +249,9 @@ class TestWhatStandsThere:
         execute(filled, ROW, "before the load")
 
         place = stage(filled, dumped, choice=choice)
+        execute(filled, change_row, "newer in between", "1 day", newer)
+        with session.connect(filled) as connection:
+            assert standing.again(connection, place.schema, choice=choice) == 1
         execute(filled, change_row, "changed late", "2 days", late)
         execute(filled, change_row, "newer still", "2 days", newer)
         execute(filled, "delete from public.memory_chunks where id = any (%s::uuid[])", [gone_late, back])

@@ -304,6 +304,13 @@ class TestRefused:
         assert refusals(plan_restore(verified, rows=Choice.MERGE)) == ["columns"]
         assert plan_restore(verified, rows=Choice.REPLACE).is_possible
 
+    def test_a_publication_of_every_table_is_told_for_it_would_publish_the_one_beside(self, verified, tamperer):
+        tamperer.execute("create publication everything for all tables")
+
+        [finding] = [one for one in plan_restore(verified).findings if one.code == "publication"]
+
+        assert "everything publishes every table" in finding.text
+
     def test_a_second_restore_meanwhile(self, verified):
         plan = plan_restore(verified, rows=Choice.REPLACE)
         submit(plan, requester=ME, reason="INC-1", seen_digest=plan.digest)

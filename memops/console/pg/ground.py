@@ -23,6 +23,7 @@ class Ground:
     has_rows: bool | None
     written_since: int | None
     missing_roles: list[str]
+    publishing_all: list[str]
     extension: str | None
     may_try_isolation: bool
     free_bytes: int | None
@@ -38,6 +39,7 @@ def look(alias: str, *, manifest: Manifest, taken_at: datetime, app_role: str, w
             has_rows=has_rows,
             written_since=written_since,
             missing_roles=[name for (name,) in missing],
+            publishing_all=[name for (name,) in connection.execute(query("staging", "publishing_all")).fetchall()],
             extension=catalogue.extensions(connection).get(furnish.VECTOR),
             may_try_isolation=trial.may_act_as(connection, app_role),
             free_bytes=_free_bytes(alias, connection),

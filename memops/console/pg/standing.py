@@ -88,6 +88,17 @@ def begin(connection: Connection, schema: str, *, choice: Choice) -> Merged:
         return counted(cursor, schema)
 
 
+def again(connection: Connection, schema: str, *, choice: Choice) -> int:
+    """Bring in what has stirred since, while writers go on: the less is left for when they are held off. Gives how many
+    rows that were."""
+    stirred = [0]
+    with connection.transaction():
+        connection.execute("set transaction isolation level repeatable read")
+        cursor = connection.cursor()
+        catch_up(cursor, schema, choice=choice, columns=columns_of(cursor, schema), tell=stirred.append)
+    return stirred[-1]
+
+
 def catch_up(
     cursor: Cursor, schema: str, *, choice: Choice, columns: str, tell: Callable[[int], None] = lambda stirred: None
 ) -> None:

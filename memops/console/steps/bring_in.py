@@ -38,6 +38,19 @@ def bring_in(run: Run, log: StepLog) -> dict[str, Any]:
     return asdict(merged)
 
 
+def once_more(run: Run, log: StepLog) -> None:
+    """An index took its time, and the application went on: what came meanwhile is brought in while it still does."""
+    choice, place = restoring.choice_of(run), restoring.place_of(run)
+    if choice is None or not choice.takes_rows:
+        return
+    with (
+        session.connect(run.target_id, application_name="memops brings rows in", works_long=True) as connection,
+        beside(connection, lambda c: standing.again(c, place.schema, choice=choice)) as looking,
+    ):
+        stirred = result(looking, meanwhile=lambda: None)
+    log.line(f"Rows that stirred while it was built: {stirred:,}; they are brought in.")
+
+
 def tell(merged: Merged, log: StepLog) -> None:
     """The numbers and the ids of what differs; never a content."""
     log.line(

@@ -163,6 +163,12 @@ def _server_rules(found: Examination, manifest: Manifest, seen: ground.Ground) -
             f"The columns {', '.join(drawing)} of the backup draw their numbers from sequences, which cannot be put"
             " beside those that stand. Restore it into a database of its own, by hand (docs/restore.md).",
         )
+    if seen.publishing_all:
+        found.warn(
+            "publication",
+            f"The publication {', '.join(seen.publishing_all)} publishes every table, so also the one that is loaded"
+            " beside memory_chunks: a subscriber who lacks it may stop. Pause the subscriptions first.",
+        )
     if not seen.may_try_isolation:
         found.warn(
             "isolation not tried",

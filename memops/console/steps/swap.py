@@ -52,6 +52,8 @@ def swap(run: Run, log: StepLog) -> Swapped:
     )
     with session.connect(run.target_id, application_name="memops looks at what stands") as connection:
         standing = catalogue.relation(connection, *examination.PUBLIC)
+    with restoring.leaving_nothing(run, log):
+        bring_in.once_more(run, log)
     with restoring.leaving_nothing(run, log), application.stopped(run, log):
         log.line(
             "Swapping the tables in one transaction; a try waits"
@@ -78,7 +80,7 @@ def swap(run: Run, log: StepLog) -> Swapped:
             log.line("The empty table that stood there was dropped.")
     outcome = record_change(run, changed.entry)
     if work.merged is not None:
-        log.line(f"Rows that stirred since they were brought in: {work.stirred:,}. What came of all of them:")
+        log.line(f"Rows that stirred until writers were held off: {work.stirred:,}. What came of all of them:")
         bring_in.tell(work.merged, log)
     log.line(f"Committed in {changed.took.total_seconds() * 1000:.1f} ms at try {changed.tries}.")
     try:

@@ -76,6 +76,10 @@ select exists (select from only {}.{})
 -- How many rows were written after a moment?
 select pg_catalog.count(*) from {}.{} where updated_at > %(moment)s
 
+-- name: publishing_all
+-- Which publications publish every table, also one that is only being loaded?
+select pubname::text from pg_catalog.pg_publication where puballtables order by 1
+
 -- name: data_directory
 -- Where are the server's files? Nothing for a role that may not know.
 select case when pg_catalog.pg_has_role('pg_read_all_settings', 'usage')
