@@ -59,6 +59,8 @@ select (select count(*) from pg_catalog.pg_roles where not rolsuper and rolcanlo
            or (datname = %(scratch)s and datistemplate and not datallowconn)) = 2
    and exists (select from pg_catalog.pg_auth_members m join pg_catalog.pg_roles r on r.oid = m.member
            where m.roleid = 'pg_signal_backend'::pg_catalog.regrole and r.rolname = %(owner)s)
+   and exists (select from pg_catalog.pg_auth_members m join pg_catalog.pg_roles r on r.oid = m.member
+           join pg_catalog.pg_roles a on a.oid = m.roleid where a.rolname = %(app)s and r.rolname = %(owner)s)
    and pg_catalog.shobj_description((select oid from pg_catalog.pg_database where datname = %(database)s),
            'pg_database') = %(ready)s
 """
@@ -299,6 +301,9 @@ def _bootstrap(home: Path) -> None:
         server.execute(sql.SQL("grant pg_monitor to {} with inherit true").format(owner))
         server.execute(sql.SQL("grant pg_signal_backend to {} with inherit true").format(owner))
         server.execute(sql.SQL("grant set on parameter deadlock_timeout to {}").format(owner))
+        # It tries out a restored table as the application, and has none of its rights otherwise.
+        application = sql.Identifier(APP_ROLE)
+        server.execute(sql.SQL("grant {} to {} with inherit false, set true").format(application, owner))
         for database in (DATABASE, SCRATCH_TEMPLATE):
             _make_database(home, server, database)
         # Copying a template fails while anybody is connected to it: so nobody can be.

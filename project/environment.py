@@ -11,6 +11,7 @@ import binascii
 import os
 import re
 import secrets
+import shlex
 import tempfile
 from collections.abc import Callable
 from contextlib import suppress
@@ -129,6 +130,14 @@ class Environment:
             self.wrong(variable, f"has to be one of {', '.join(among)}.")
             return default
         return value
+
+    def command(self, variable: str) -> list[str]:
+        """A program and its arguments, as a shell would split them; no shell executes them."""
+        try:
+            return shlex.split(self.text(variable))
+        except ValueError:
+            self.wrong(variable, "has to be a program and its arguments, with every quote closed.")
+            return []
 
     def names(self, variable: str, default: list[str]) -> list[str]:
         values: list[str] = self.read(self.env.list, variable, default, expected="a comma-separated list")

@@ -58,6 +58,14 @@ MEMOPS_END_IDLE_LEAST = timedelta(
 )
 MEMOPS_PATIENCE = timedelta(seconds=30)
 """How long a server may be silent that was asked something which takes no time."""
+MEMOPS_STOP_COMMAND = environment.command("MEMOPS_STOP_COMMAND")
+MEMOPS_START_COMMAND = environment.command("MEMOPS_START_COMMAND")
+if MEMOPS_STOP_COMMAND and not MEMOPS_START_COMMAND:
+    environment.wrong("MEMOPS_START_COMMAND", "has to be set where MEMOPS_STOP_COMMAND is: who stops also starts.")
+MEMOPS_COMMAND_DEADLINE = timedelta(
+    seconds=environment.number("MEMOPS_COMMAND_DEADLINE_SECONDS", 60, least=1, most=3600)
+)
+
 MEMOPS_REHEARSE_EVERY = timedelta(days=environment.number("MEMOPS_REHEARSE_EVERY_DAYS", 90, least=1, most=3650))
 MEMOPS_QUARANTINE_KEEP = timedelta(days=environment.number("MEMOPS_QUARANTINE_DAYS", 30, least=1, most=36_500))
 MEMOPS_BACKUPS_KEEP = environment.number("MEMOPS_BACKUPS_KEEP", 10, least=1, most=100_000)

@@ -54,6 +54,22 @@ def purge() -> str:
     return _rendered("memory_chunks_purge.sql")
 
 
+def journal() -> str:
+    """One statement that makes the quarantine's schema and its journal, or lets an old one know more. Safe to
+    repeat."""
+    return _rendered("memory_chunks_journal.sql")
+
+
+def stand_aside() -> str:
+    """One statement that holds writers off, and refuses rows that memops.restore_rows does not decide about."""
+    return _rendered("memory_chunks_stand_aside.sql")
+
+
+def restore() -> str:
+    """One statement that puts the table of the schema memops.restore_schema into the place of the one that is away."""
+    return _rendered("memory_chunks_restore.sql")
+
+
 def forget_history() -> str:
     """One statement that takes memops out of Django's migration history, where there is one. Safe to repeat."""
     return _rendered("history_forget.sql")

@@ -48,7 +48,7 @@ begin
         create table memops_quarantine.journal (
             id bigint generated always as identity primary key,
             happened_at timestamptz not null default pg_catalog.clock_timestamp(),
-            action text not null check (action in ('deploy', 'quarantine', 'drop', 'undo', 'purge')),
+            action text not null check (action in ('deploy', 'quarantine', 'drop', 'undo', 'purge', 'restore')),
             table_name text not null,
             table_oid oid,
             names jsonb,

@@ -27,6 +27,11 @@ grant pg_monitor to :"owner_role";
 select format('grant set on parameter deadlock_timeout to %I', :'owner_role')
 where current_setting('server_version_num')::int >= 150000 \gexec
 
+-- The owner tries out a restored table as the application before it is put in place; it does not inherit the application's
+-- rights (before PostgreSQL 16 it does). Without this grant, the catalogue alone says that tenants are kept apart.
+select format('grant %I to %I%s', :'app_role', :'owner_role',
+    case when current_setting('server_version_num')::int >= 160000 then ' with inherit false, set true' else '' end) \gexec
+
 -- Optional, and off: with this, the owner can end sessions of other roles that idle in a transaction and hold memory_chunks,
 -- where an approved plan says so (memops rollback --end-idle SECONDS). PostgreSQL gives it for every session of the server
 -- that is not a superuser's. Without it, memops ends those of its own role alone, and names the others.

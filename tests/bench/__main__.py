@@ -1,4 +1,4 @@
-"""`python -m tests.bench [quarantine] [guided] [stall] [load] [--rows N ...] [--rounds N]`; without a name, all."""
+"""`python -m tests.bench [quarantine] [guided] [restore] [stall] [load] [--rows N ...] [--rounds N]`; no name: all."""
 
 import argparse
 import os
@@ -9,9 +9,9 @@ import django
 
 django.setup()
 
-from tests.bench import figures, ground, guided, load, quarantine, stall  # noqa: E402  Django has to be set up first
+from tests.bench import figures, ground, guided, load, quarantine, restore, stall  # noqa: E402  Django has to be set up first
 
-BENCHMARKS = {"quarantine": quarantine, "guided": guided, "stall": stall, "load": load}
+BENCHMARKS = {"quarantine": quarantine, "guided": guided, "restore": restore, "stall": stall, "load": load}
 
 
 def main() -> None:

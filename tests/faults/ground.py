@@ -18,10 +18,18 @@ from django.utils import timezone
 from memops.console.audit import checking
 from memops.console.models import Backup, QuarantinedTable, Run
 from memops.console.models.plans import Plan
-from memops.console.pg import catalogue, manifest, session
+from memops.console.pg import catalogue, manifest, session, staging
+from memops.console.pg.standing import Choice
 from memops.console.runs import history, reconcile
 from memops.console.runs.advance import advance
-from memops.console.runs.plan import plan_backup, plan_purge, plan_rollback, plan_undo, plan_verify
+from memops.console.runs.plan import (
+    plan_backup,
+    plan_purge,
+    plan_restore,
+    plan_rollback,
+    plan_undo,
+    plan_verify,
+)
 from memops.console.runs.request import Requester, submit
 from project import embedded
 from tests.prints import print_of
@@ -35,6 +43,7 @@ IN_PUBLIC = {
     "undo": {"restored"},
     "backup": {"nothing", "backed up"},
     "verify": {"nothing", "verified"},
+    "restore": {"nothing", "recovered"},
 }
 IN_QUARANTINE = {"rollback": {"quarantined"}, "undo": {"nothing"}, "purge": {"nothing"}}
 """What a run of a kind may say has happened, where the table is in public, or in quarantine."""
@@ -61,7 +70,11 @@ def ask_for_rollback(*, emergency: bool = False, target: str = TARGET) -> Run:
 
 
 def ask_for(what: str) -> Run:
-    """A run of any kind, with what it is about: guided, emergency, undo, backup, verify or purge."""
+    """A run of any kind, with what it is about: guided, emergency, undo, backup, verify, purge or restore.
+
+    A restore is merged with the rows that stand there, which are those of the backup: whatever becomes of it, the table
+    in public has the same rows.
+    """
     if what in ("guided", "emergency"):
         return ask_for_rollback(emergency=what == "emergency")
     if what == "undo":
@@ -74,6 +87,8 @@ def ask_for(what: str) -> Run:
     if what == "backup":
         return backup
     advance(backup.pk)
+    if what == "restore":
+        return submitted(plan_restore(backup.backups.get(), rows=Choice.MERGE))
     return submitted(plan_verify(backup.backups.get()))
 
 
@@ -118,9 +133,13 @@ def assert_consistent(run: Run, before: Before, *, outcome: str | None = None) -
         kept = catalogue.quarantined(connection)
         applied = catalogue.migrations(connection, "memops")
     if public is not None:
-        assert kept == []
+        made_room = [table.name for table in kept] if run.outcome == "recovered" else []
+        assert [table.name for table in kept] == made_room
+        for name in made_room:
+            assert print_of(f"memops_quarantine.{name}") == before.fingerprint
+        assert [table.name for table in QuarantinedTable.objects.filter(state="kept")] == made_room
+        assert len(made_room) == (run.outcome == "recovered")
         assert run.outcome in ({outcome} if outcome else IN_PUBLIC[run.kind])
-        assert not QuarantinedTable.objects.filter(state="kept").exists()
         assert (public.rls_enabled, public.rls_forced, len(public.policies)) == (True, True, 1)
         assert applied == ["0001_memory_chunks"]
         assert look() == before
@@ -170,16 +189,22 @@ def assert_the_way_back(before: Before) -> None:
         proof.refresh_from_db()
         assert (proof.state, proof.outcome) == ("done", "verified"), proof.error
         return
-    if not QuarantinedTable.objects.filter(state="kept").exists():
+    kept = QuarantinedTable.objects.filter(state="kept").first()
+    if kept is None or _stands():
         again = ask_for_rollback(emergency=True)
         advance(again.pk)
         again.refresh_from_db()
         assert (again.state, again.outcome) == ("done", "quarantined"), again.error
-    undo = submitted(plan_undo(QuarantinedTable.objects.get(state="kept").run))
+    undo = submitted(plan_undo((kept or QuarantinedTable.objects.get(state="kept")).run))
     advance(undo.pk)
     undo.refresh_from_db()
     assert undo.state == "done", undo.error
     assert look() == before
+
+
+def _stands() -> bool:
+    with session.connect(TARGET) as connection:
+        return catalogue.relation(connection, "public", "memory_chunks") is not None
 
 
 def _catalogue() -> dict[str, object]:
@@ -203,6 +228,8 @@ def _assert_backups_are_what_their_records_say(before: Before) -> None:
 
 
 def _assert_nothing_is_left() -> None:
+    with session.connect(TARGET) as connection:
+        assert staging.left_behind(connection) == []
     connections[TARGET].close()
     until(lambda: not _sessions(), "the sessions of the run end")
     with psycopg.connect(embedded.superuser_url(settings.MEMOPS_HOME)) as server:

@@ -10,6 +10,7 @@ KINDS = {
     "backup": kinds.BACKUP,
     "verify": kinds.VERIFICATION,
     "purge": kinds.PURGE,
+    "restore": kinds.RESTORE,
 }
 BOUNDARIES = [
     (kind, f"{step.name} {when}")
@@ -19,7 +20,11 @@ BOUNDARIES = [
 ]
 BETWEEN_STEPS = [(kind, place) for kind, place in BOUNDARIES if place.endswith(pauses.AFTER)]
 """Once for each boundary, for what makes no difference between a step that has ended and the next that begins."""
-OF_A_KIND = {"move_back": "undo", "proof": "purge", "purge": "purge"}
+OF_A_KIND = {
+    "move_back": "undo",
+    **dict.fromkeys(("proof", "purge"), "purge"),
+    **dict.fromkeys(("load", "bring_in", "build", "trial", "swap"), "restore"),
+}
 INSIDE = [(OF_A_KIND.get(place.step, "guided"), name) for name, place in pauses.INSIDE.items()]
 HAS_ENDED = ("the end is not in the trail", "the end is not anchored", "the first anchor is not in the trail")
 """Where the end of the run is recorded already."""

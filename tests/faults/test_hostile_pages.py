@@ -352,7 +352,7 @@ def pages(scene: Scene) -> dict[str, str]:
             "contact": scene.contact.pk, "review": scene.review.pk, "user": scene.zoe.pk, "group": scene.group.pk,
             "auditevent": AuditEvent.objects.earliest("pk").pk, "checklisttemplate": ended.checklist_id,
         },
-        "subject": {"undo": ended.pk, "verify": scene.backup.pk, "purge": scene.table.pk},
+        "subject": {"undo": ended.pk, "verify": scene.backup.pk, "purge": scene.table.pk, "restore": scene.backup.pk},
         "number": {
             "run": ended.pk, "user": scene.zoe.pk, "quarantinedtable": scene.table.pk, "backup": scene.backup.pk,
         },

@@ -10,7 +10,7 @@ from memops.console.models import Run
 from memops.console.runs import approvals, checklist_templates, checklists, signing
 from memops.console.runs.overview import overviews
 from memops.console.runs.request import cancel
-from tests.postgres.people import as_requester
+from tests.postgres.people import as_requester, verified_backup
 from tests.postgres.test_mutating_urls import (
     HUMAN,
     MACHINE,
@@ -70,6 +70,10 @@ def _backed_up(scene: Scene) -> int:
     return scene.backup.pk
 
 
+def _verified(scene: Scene) -> int:
+    return verified_backup(scene.rita).pk
+
+
 def _signed(scene: Scene) -> int:
     run = scene.ended()
     signing.sign(run, HUMAN, by=scene.olga)
@@ -126,6 +130,10 @@ USES: dict[str, list[list[Given]]] = {
     ],
     "expire-backups": [["--target", "default", "--delete", "--confirm", "default", "--reason", _full]],
     "backup": [["--target", "default", "--reason", "x", "--detach"], ["--quarantined", _quarantined, "--detach"]],
+    "restore": [
+        [_verified, "--target", "default", "--rows", "replace", *SURE],
+        [_verified, "--rows", "merge", *SURE, "--break-glass", "INC-9"],
+    ],
     "verify-backup": [[_backed_up, "--reason", "x", "--detach"]],
     "runs": [["--target", "default", "--limit", "5"]],
     "run": [[_ended]],

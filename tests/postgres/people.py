@@ -1,8 +1,9 @@
 """People for the tests about who may do what."""
 
 from django.contrib.auth.models import Group, User
+from django.test import override_settings
 
-from memops.console.models import Run
+from memops.console.models import Backup, Run
 from memops.console.runs.advance import advance
 from memops.console.runs.plan import plan_backup
 from memops.console.runs.request import Requester, submit
@@ -31,6 +32,12 @@ def ask_for(plan, by: User, **more) -> Run:
 def request_backup(by: User, **more) -> Run:
     """The request that costs least to carry out."""
     return ask_for(plan_backup("default"), by, **more)
+
+
+def verified_backup(by: User) -> Backup:
+    """A real one, of the table as it is; nobody has to approve that."""
+    with override_settings(MEMOPS_APPROVALS=[]):
+        return execute(plan_backup("default"), by).backups.get()
 
 
 def execute(plan, by: User) -> Run:

@@ -35,7 +35,7 @@ from memops.console.runs import approvals, checklist_templates, checklists, hold
 from memops.console.runs.overview import overviews
 from memops.console.runs.request import cancel
 from project.private import make_folder
-from tests.postgres.people import ONE, PASSWORD, as_requester, person, request_backup
+from tests.postgres.people import ONE, PASSWORD, as_requester, person, request_backup, verified_backup
 
 UNCOUNTED = ("django_session", "axes_%", "audit_event", "memops_cache")
 """What every request may write: who came and who was refused."""
@@ -227,6 +227,11 @@ def _verify(scene: Scene) -> Act:
     return confirmed(page("memops_console_target_verify_confirm", "default", scene.backup.pk))(scene)
 
 
+def _restore(scene: Scene) -> Act:
+    url = page("memops_console_target_restore_confirm", "default", verified_backup(scene.rita).pk)
+    return confirmed(f"{url}?rows=replace")(scene)
+
+
 def _approved(scene: Scene, by: str = "ann") -> Run:
     run = scene.awaiting()
     approvals.approve(run, by=getattr(scene, by))
@@ -347,6 +352,7 @@ MUTATING: dict[str, Callable[[Scene], Act]] = {
         kind="manual",
         reason="over",
     ),
+    "memops_console_target_restore_confirm": _restore,
     "memops_console_run_approve": decided("approve"),
     "memops_console_run_reject": decided("reject", comment="no"),
     "memops_console_run_withdraw": decided("withdraw"),
@@ -406,7 +412,7 @@ RECORDS = ("target", "run", "backup", "quarantinedtable", "auditevent", "checkli
 READS = {
     *("index", "app_list", "autocomplete", "jsi18n", "view_on_site", "password_change_done"),
     *("memops_console_queue", "memops_console_second_factor"),
-    *(f"memops_console_target_{name}" for name in ("rollback", "undo", "backup", "verify", "purge")),
+    *(f"memops_console_target_{name}" for name in ("rollback", "undo", "backup", "verify", "purge", "restore")),
     *(f"memops_console_run_{name}" for name in ("live", "tail", "log")),
     *(f"memops_console_{model}_{act}" for model in RECORDS for act in ("add", "change", "delete")),
     *("memops_console_review_change", "memops_console_review_delete"),
@@ -419,6 +425,7 @@ READS = {
     # Actions that lead to a page of their own.
     *("memops_console_target_changelist roll_back", "memops_console_target_changelist back_up"),
     *("memops_console_run_changelist undo", "memops_console_backup_changelist verify"),
+    "memops_console_backup_changelist restore",
     *("memops_console_quarantinedtable_changelist undo", "memops_console_quarantinedtable_changelist purge"),
     "auth_user_changelist remove_second_factor",
     # Those that no list offers, since nobody has the permission.
@@ -511,7 +518,8 @@ def test_what_reads_changes_nothing_whatever_is_sent(scene: Scene) -> None:
         "app_list": ["auth"], "view_on_site": [ContentType.objects.get_for_model(Contact).pk, scene.contact.pk],
         "memops_console_target_undo": ["default", ended.pk],
         "memops_console_target_verify": ["default", scene.backup.pk],
-        "memops_console_target_purge": ["default", scene.table.pk], "memops_console_run_tail": [ended.pk, 1],
+        "memops_console_target_purge": ["default", scene.table.pk],
+        "memops_console_target_restore": ["default", scene.backup.pk], "memops_console_run_tail": [ended.pk, 1],
     }  # fmt: skip
     before = scene.snapshot()
 

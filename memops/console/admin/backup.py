@@ -12,7 +12,7 @@ from memops.console import units
 from memops.console.admin import hold, offers, permissions, readable
 from memops.console.admin.environment import environment
 from memops.console.admin.hold import HeldAdmin
-from memops.console.admin.intent import Verify
+from memops.console.admin.intent import Restore, Verify
 from memops.console.models import Backup
 from memops.console.templatetags.console import state
 
@@ -26,10 +26,13 @@ class BackupAdmin(HeldAdmin):
     list_select_related = ("target", "run", "run__target")
     search_fields = ("pk__exact", "relation", "location", "sha256")
     search_help_text = "Search for a number, a table, a path or a SHA-256."
-    actions = ("verify",)
+    actions = ("verify", "restore")
 
     def has_backup_permission(self, request: HttpRequest, obj: Backup | None = None) -> bool:
         return permissions.may(request.user, permissions.BACK_UP, obj and obj.target)
+
+    def has_restore_permission(self, request: HttpRequest, obj: Backup | None = None) -> bool:
+        return permissions.may(request.user, permissions.RESTORE, obj and obj.target)
 
     @admin.display(description="State", ordering="state")
     def shown_state(self, backup: Backup) -> str:
@@ -53,11 +56,20 @@ class BackupAdmin(HeldAdmin):
 
     @admin.action(description="Verify…", permissions=["backup"])
     def verify(self, request: HttpRequest, queryset: QuerySet[Backup]) -> HttpResponse | None:
+        return self._to_plan(request, queryset, Verify)
+
+    @admin.action(description="Restore…", permissions=["restore"])
+    def restore(self, request: HttpRequest, queryset: QuerySet[Backup]) -> HttpResponse | None:
+        return self._to_plan(request, queryset, Restore)
+
+    def _to_plan(
+        self, request: HttpRequest, queryset: QuerySet[Backup], intent: type[Verify | Restore]
+    ) -> HttpResponse | None:
         chosen = list(queryset.select_related("target")[:2])
         if len(chosen) != 1:
             self.message_user(request, "Choose exactly one backup. Nothing was started.", messages.WARNING)
             return None
-        return redirect(Verify(target=chosen[0].target, backup=chosen[0]).url())
+        return redirect(intent(target=chosen[0].target, backup=chosen[0]).url())
 
     def page(self, request: HttpRequest, backup: Backup) -> HttpResponse:
         context = self.admin_site.each_context(request) | hold.context(backup, request)
@@ -66,7 +78,7 @@ class BackupAdmin(HeldAdmin):
             "backup": backup,
             "target": backup.target,
             "environment": environment(backup.target_id),
-            "offer": offers.for_backup(request.user, backup, hindered=offers.hindrance(backup.target)),
+            "offers": offers.for_backup(request.user, backup, hindered=offers.hindrance(backup.target)),
             "checks": readable.checks(backup.verification),
             "verification": readable.lines(
                 {name: value for name, value in backup.verification.items() if name not in SHOWN_ELSEWHERE}

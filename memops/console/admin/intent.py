@@ -11,8 +11,8 @@ from django.urls import reverse
 from memops.console.admin import permissions
 from memops.console.models import Backup, QuarantinedTable, Run, Target
 from memops.console.models.plans import WITHOUT_BACKUP, Plan
-from memops.console.runs import idle
-from memops.console.runs.plan import plan_backup, plan_purge, plan_rollback, plan_undo, plan_verify
+from memops.console.runs import idle, restores
+from memops.console.runs.plan import plan_backup, plan_purge, plan_restore, plan_rollback, plan_undo, plan_verify
 
 Page = Literal["plan", "confirm"]
 
@@ -192,7 +192,51 @@ class Purge:
         return self.url("confirm")
 
 
-Intent = RollBack | Undo | BackUp | Verify | Purge
+@dataclass(frozen=True, kw_only=True)
+class Restore:
+    target: Target
+    backup: Backup
+    rows: str = ""
+    """What becomes of rows that stand there, as it was chosen; the plan says whether that can be."""
+    elsewhere: bool = False
+    end_idle: str = ""
+    permission = permissions.RESTORE
+    kind = Run.Kind.RESTORE
+    asks_for_name = True
+    takes_away = True
+
+    @property
+    def does(self) -> str:
+        """What the button says that starts it."""
+        return f"Restore backup {self.backup.pk} on {self.target.alias}"
+
+    @property
+    def title(self) -> str:
+        return f"Restore backup {self.backup.pk} as memory_chunks on {self.target.alias}"
+
+    @property
+    def key(self) -> str:
+        return f"restore {self.target.alias} {self.backup.pk} {self.rows} {self.elsewhere} {self.end_idle}"
+
+    @property
+    def chosen(self) -> dict[str, str]:
+        """What another form on the plan's page has to keep."""
+        return {"rows": self.rows, "other_database": "yes" if self.elsewhere else ""}
+
+    def plan(self) -> Plan:
+        return plan_restore(
+            self.backup, rows=restores.read(self.rows), elsewhere=self.elsewhere, end_idle=idle.read(self.end_idle)
+        )
+
+    def url(self, page: Page = "plan") -> str:
+        return _url("restore", page, self.target, self.backup.pk, **self.chosen, end_idle=self.end_idle)
+
+    @property
+    def confirm_url(self) -> str:
+        return self.url("confirm")
+
+
+Intent = RollBack | Undo | BackUp | Verify | Purge | Restore
 
 
 def approved_as(intent: Intent) -> str:

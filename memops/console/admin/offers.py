@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from django.contrib.auth.models import AnonymousUser, User
 
 from memops.console.admin import permissions
-from memops.console.admin.intent import BackUp, Intent, Purge, RollBack, Undo, Verify
+from memops.console.admin.intent import BackUp, Intent, Purge, Restore, RollBack, Undo, Verify
 from memops.console.models import Backup, QuarantinedTable, Run, Target
 from memops.console.runs.overview import Overview
 
@@ -63,11 +63,16 @@ def for_quarantined(user: Anyone, table: QuarantinedTable, *, hindered: str = ""
     ]
 
 
-def for_backup(user: Anyone, backup: Backup, *, hindered: str = "") -> Offer:
-    complete = backup.state in (Backup.State.WRITTEN, Backup.State.VERIFIED)
-    incomplete = f"Backup {backup.pk} is {backup.get_state_display().lower()}: nothing to verify."
-    intent = Verify(target=backup.target, backup=backup)
-    return _offer(user, f"verify-{backup.pk}", "Verify…", intent, hindered if complete else incomplete)
+def for_backup(user: Anyone, backup: Backup, *, hindered: str = "") -> list[Offer]:
+    """What can be done with a backup: only one that is verified can be restored."""
+    complete = backup.state in Backup.COMPLETE
+    incomplete = f"Backup {backup.pk} is not complete ({backup.get_state_display().lower()}): nothing to verify."
+    unproved = "" if backup.state == Backup.State.VERIFIED else f"Backup {backup.pk} is not verified."
+    restoring, verifying = Restore(target=backup.target, backup=backup), Verify(target=backup.target, backup=backup)
+    return [
+        _offer(user, f"restore-{backup.pk}", "Restore…", restoring, unproved or hindered),
+        _offer(user, f"verify-{backup.pk}", "Verify…", verifying, hindered if complete else incomplete),
+    ]
 
 
 def hindrance(target: Target) -> str:

@@ -17,6 +17,7 @@ BACK_UP = "memops_console.backup_target"
 PURGE = "memops_console.purge_target"
 EXPIRE = "memops_console.expire_target"
 HOLD = holds.MAY_HOLD
+RESTORE = "memops_console.restore_target"
 APPROVE = "memops_console.approve_run"
 START = "memops_console.start_run"
 BREAK_GLASS = "memops_console.break_glass_run"
@@ -31,6 +32,7 @@ WORDS = {
     PURGE: "Can ask for the purge of quarantined tables on a target",
     EXPIRE: "Can delete backups of a target whose time is over",
     HOLD: "Can put holds on what is kept of a target, and lift them",
+    RESTORE: "Can restore memory_chunks from a backup",
     APPROVE: "Can approve or reject what others asked for, and review what nobody approved",
     START: "Can start runs that are approved",
     BREAK_GLASS: "Can start a run without its approvals",
@@ -46,6 +48,7 @@ FOR_KIND = {
     Run.Kind.BACKUP.value: BACK_UP,
     Run.Kind.VERIFY.value: BACK_UP,
     Run.Kind.PURGE.value: PURGE,
+    Run.Kind.RESTORE.value: RESTORE,
 }
 
 

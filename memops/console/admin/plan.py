@@ -12,10 +12,10 @@ from django.template.response import TemplateResponse
 
 from memops.console.admin import offers, permissions
 from memops.console.admin.environment import environment
-from memops.console.admin.intent import Intent, Purge, RollBack, Undo
+from memops.console.admin.intent import Intent, Purge, Restore, RollBack, Undo
 from memops.console.errors import ConsoleError
 from memops.console.models.plans import Plan
-from memops.console.runs import idle
+from memops.console.runs import idle, restores
 
 
 def plan_page(request: HttpRequest, intent: Intent, site: AdminSite) -> TemplateResponse:
@@ -30,7 +30,9 @@ def plan_page(request: HttpRequest, intent: Intent, site: AdminSite) -> Template
         context["other_mode"] = replace(intent, emergency=not intent.emergency)
     if isinstance(intent, Purge):
         context["other_proof"] = replace(intent, without_backup=not intent.without_backup)
-    if isinstance(intent, RollBack | Undo):
+    if isinstance(intent, Restore):
+        context["choices"] = restores.CHOICES
+    if isinstance(intent, RollBack | Undo | Restore):
         context |= {"least_idle": settings.MEMOPS_END_IDLE_LEAST, "most_idle": idle.MOST}
         context["leaving_idle_alone"] = replace(intent, end_idle="")
     try:

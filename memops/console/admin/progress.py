@@ -12,7 +12,7 @@ from memops.console.admin import offers, permissions, readable
 from memops.console.models import QuarantinedTable, Run, Step
 from memops.console.runs import approvals, idle, queue, reconcile
 
-PROOFS = ("verify", "proof", "purge", "postcheck", "compare")
+PROOFS = ("verify", "proof", "load", "trial", "purge", "postcheck", "compare")
 """Steps whose checks, together, are the proof that a run did what it should."""
 
 ENDED_BADLY = (Step.State.FAILED, Step.State.INTERRUPTED)
@@ -21,6 +21,7 @@ LONGEST_LOG = 20_000
 """Characters of a step's log that a page starts with; the whole of it can be downloaded."""
 
 TAKEN_AWAY = (Run.Outcome.QUARANTINED, Run.Outcome.DROPPED)
+HAS_A_WAY_BACK = (*TAKEN_AWAY, Run.Outcome.RECOVERED)
 
 NO_WORKER = "No worker is alive: runs will wait. Start one: manage.py memops up"
 
@@ -67,7 +68,7 @@ def live(run: Run, user: User | AnonymousUser) -> dict[str, Any]:
         "backups": list(run.backups.select_related("target")),
         "undos": undos,
         "undo": _undo(run, user, table, undos),
-        "brings_back": run.plan.get("brings_back", "") if run.outcome in TAKEN_AWAY else "",
+        "brings_back": run.plan.get("brings_back", "") if run.outcome in HAS_A_WAY_BACK else "",
         "cancel": run.state == Run.State.QUEUED,
         "cancel_why_not": _why_not(run, user),
         "reconcile": lost or run.state == Run.State.UNKNOWN or _bell_is_lost(run),
@@ -153,8 +154,8 @@ def _proof(steps: list[Step]) -> list[tuple[Step, list[readable.Check]]]:
 def _undo(
     run: Run, user: User | AnonymousUser, table: QuarantinedTable | None, undos: list[Run]
 ) -> offers.Offer | None:
-    """The way back from a rollback that left a table in quarantine."""
-    if run.kind != Run.Kind.ROLLBACK or run.is_active or table is None:
+    """The way back from a run that left a table in quarantine."""
+    if run.kind not in (Run.Kind.ROLLBACK, Run.Kind.RESTORE) or run.is_active or table is None:
         return None
     done = next((undo for undo in undos if undo.state == Run.State.DONE), None)
     hindered = f"Run {done.pk} has moved the table back." if done else offers.hindrance(run.target)

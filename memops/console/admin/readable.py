@@ -17,7 +17,7 @@ LONG_TEXT = 90
 CODES = ("oid", "pid", "port", "xid", "version", "version_num", "id", "backup", "run", "position")
 """Numbers that name something: no thousands separator."""
 
-RAW = ("catalogue", "binding")
+RAW = ("catalogue", "binding", "statements")
 """What is kept for machines to compare; it is shown as they see it."""
 
 NAMED = ("other_tables", "extensions")

@@ -19,7 +19,7 @@ from memops.console.admin import offers, permissions
 from memops.console.admin.confirm import confirm_page
 from memops.console.admin.environment import environment
 from memops.console.admin.expiry import expiry_page
-from memops.console.admin.intent import BackUp, Intent, Purge, RollBack, Undo, Verify
+from memops.console.admin.intent import BackUp, Intent, Purge, Restore, RollBack, Undo, Verify
 from memops.console.admin.plan import plan_page
 from memops.console.admin.record import RecordAdmin
 from memops.console.errors import ConsoleError
@@ -88,7 +88,7 @@ class TargetAdmin(RecordAdmin):
         try:
             seen = overview(target.alias)
         except ConsoleError as error:
-            context |= {"problem": str(error), "backups": [(backup, None) for backup in backups]}
+            context |= {"problem": str(error), "backups": [(backup, []) for backup in backups]}
         else:
             hindered = offers.of_overview(seen)
             context |= {
@@ -110,6 +110,7 @@ class TargetAdmin(RecordAdmin):
             ("backup", "", self._backup),
             ("verify", "<int:subject>/", self._verify),
             ("purge", "<int:subject>/", self._purge),
+            ("restore", "<int:subject>/", self._restore),
         ):
             base, view = f"<str:alias>/{name}/{subject}", f"memops_console_target_{name}"
             urls += [
@@ -174,6 +175,18 @@ class TargetAdmin(RecordAdmin):
             raise Http404("A purge has a backup as its proof, or is asked for without one: ?backup=none.")
         table = get_object_or_404(QuarantinedTable.objects.select_related("run"), pk=subject, target=target)
         return Purge(target=target, table=table, without_backup=backup == "none")
+
+    def _restore(self, request: HttpRequest, target: Target, *, subject: int) -> Intent:
+        elsewhere = request.GET.get("other_database", "")
+        if elsewhere not in ("", "yes"):
+            raise Http404("Another database's backup is wanted or not: ?other_database=yes, or nothing.")
+        return Restore(
+            target=target,
+            backup=get_object_or_404(Backup, pk=subject, target=target),
+            rows=str(request.GET.get("rows", "")),
+            elsewhere=elsewhere == "yes",
+            end_idle=_end_idle(request),
+        )
 
 
 def _end_idle(request: HttpRequest) -> str:

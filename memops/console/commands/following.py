@@ -263,7 +263,8 @@ def show(run: Run, out: Output) -> None:
         out.say(f"  {'OK    ' if check['ok'] else 'FAILED'} {check['name']}: {check['detail']}")
     out.facts(_facts(run))
     if (table := getattr(run, "quarantined_table", None)) is not None and table.state == "kept":
-        out.say(f"To bring it back: manage.py memops undo {run.pk}")
+        first = "a rollback of what was restored, then " if run.kind == Run.Kind.RESTORE else ""
+        out.say(f"To bring it back: {first}manage.py memops undo {run.pk}")
     if checklists.is_due(run):
         out.say(f"It is {checklists.words(run)}: manage.py memops checklist {run.pk}")
     if reconcile.is_lost(run):
@@ -274,7 +275,7 @@ def show(run: Run, out: Output) -> None:
 
 def _facts(run: Run) -> dict[str, Any]:
     facts: dict[str, Any] = {}
-    changed = run.saw("reverse") or run.saw("move_back") or run.saw("purge")
+    changed = run.saw("reverse") or run.saw("move_back") or run.saw("purge") or run.saw("swap")
     if "tries" in changed:
         tries = changed["tries"]
         facts["Transaction"] = f"{changed['transaction_ms']} ms, {tries} {'try' if tries == 1 else 'tries'}"
@@ -291,6 +292,13 @@ def _facts(run: Run) -> dict[str, Any]:
         rows = f"{run.purges.rows:,} rows" if run.purges.rows is not None else "rows not counted"
         facts["Purges"] = f"{run.purges.relation}, {rows} ({run.purges.get_state_display().lower()})"
         facts["Fingerprint"] = run.purges.fingerprint or "not taken"
+    if run.kind == Run.Kind.RESTORE:
+        facts["Restored from backup"] = run.subject_id
+        if merged := changed.get("merged"):
+            facts["Standing rows"] = (
+                f"{merged['standing']:,}: {merged['added']:,} that the backup lacks, {merged['conflicts']:,} that"
+                f" differ from it ({merged['standing_won']:,} of them stay as they stood)"
+            )
     for backup in run.backups.all():
         facts[f"Backup {backup.pk}"] = f"{backup.get_state_display().lower()}, {size(backup.size_bytes)}"
         if backup.location:

@@ -19,11 +19,13 @@ def find_run(number: int, *, target: str | None = None) -> Run:
     return found
 
 
-def find_backup(number: int) -> Backup:
+def find_backup(number: int, *, target: str | None = None) -> Backup:
     """Raises NoSuchBackup."""
     found = Backup.objects.filter(pk=number).first() if 0 < number <= HIGHEST_ID else None
     if found is None:
-        raise NoSuchBackup(backup=number)
+        raise NoSuchBackup(backup=number, where="")
+    if target is not None and found.target_id != target:
+        raise NoSuchBackup(backup=number, where=f' of the target "{quoted(target)}": it is of "{found.target_id}"')
     return found
 
 

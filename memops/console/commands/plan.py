@@ -1,27 +1,39 @@
-"""``memops plan rollback``, ``memops plan purge NAME``: what would be done, and what forbids it. It starts nothing."""
+"""``memops plan rollback``, ``plan purge NAME``, ``plan restore BACKUP``: what would be done, and what forbids it. It
+starts nothing."""
 
 from __future__ import annotations
 
 import argparse
 from datetime import datetime
 
-from memops.console.commands import Exit, following
-from memops.console.commands.lookup import find_quarantined
+from memops.console.commands import Exit, following, restore
+from memops.console.commands.arguments import NUMBER
+from memops.console.commands.lookup import find_backup, find_quarantined
 from memops.console.commands.output import Output
 from memops.console.errors import PlanRefused, PlanUnclear
+from memops.console.models import Run
 from memops.console.models.plans import Plan, Purge
-from memops.console.runs import idle, targets
-from memops.console.runs.plan import plan_purge, plan_rollback
+from memops.console.pg.standing import Choice
+from memops.console.runs import idle, restores, targets
+from memops.console.runs.plan import plan_purge, plan_restore, plan_rollback
 from memops.console.units import duration, moment, size
 
-HELP = "what a rollback or a purge would do, with the SQL, and what would refuse it"
+HELP = "what a rollback, a purge or a restore would do, with the SQL, and what would refuse it"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("what", choices=["rollback", "purge"], help="which kind of run")
-    parser.add_argument("name", metavar="NAME", nargs="?", help="the quarantined table that a purge would drop")
-    parser.add_argument("--target", default="default", metavar="ALIAS", help="the target (default: default)")
+    parser.add_argument("what", choices=["rollback", "purge", "restore"], help="which kind of run")
+    parser.add_argument(
+        "subject",
+        metavar="NAME|BACKUP",
+        nargs="?",
+        help="the quarantined table that a purge would drop, or the number of the backup to restore",
+    )
+    parser.add_argument(
+        "--target", default="default", metavar="ALIAS", help="the target of a rollback or a purge (default: default)"
+    )
     parser.add_argument("--emergency", action="store_true", help="roll back first, back up afterwards")
+    restore.add_choices(parser)
     following.add_end_idle(parser)
     parser.add_argument(
         "--without-backup", action="store_true", help="a purge for which no backup has to have the rows"
@@ -36,18 +48,24 @@ def run(options: argparse.Namespace, out: Output) -> int:
 
 
 def _planned(options: argparse.Namespace) -> Plan:
-    """Raises PlanUnclear, and as ``plan_rollback`` and ``plan_purge``."""
+    """Raises PlanUnclear, and as ``plan_rollback``, ``plan_purge`` and ``plan_restore``."""
+    end_idle, subject = idle.read_argument(options.end_idle), options.subject
+    if options.what == "rollback":
+        if subject is not None or options.without_backup or options.rows or options.other_database:
+            raise PlanUnclear(problem="A rollback has neither a NAME nor --without-backup, --rows or --other-database")
+        return plan_rollback(options.target, emergency=options.emergency, end_idle=end_idle)
     if options.what == "purge":
-        if options.name is None or options.emergency or options.end_idle is not None:
+        if subject is None or options.emergency or end_idle is not None or options.rows or options.other_database:
             raise PlanUnclear(
-                problem="A purge has the name of a quarantined table, and neither --emergency nor --end-idle"
+                problem="A purge has the name of a quarantined table, and --without-backup as its only choice"
             )
         targets.get(options.target)
-        table = find_quarantined(options.name, target=options.target, or_gone=True)
+        table = find_quarantined(subject, target=options.target, or_gone=True)
         return plan_purge(table, without_backup=options.without_backup)
-    if options.name is not None or options.without_backup:
-        raise PlanUnclear(problem="A rollback has neither a NAME nor --without-backup")
-    return plan_rollback(options.target, emergency=options.emergency, end_idle=idle.read_argument(options.end_idle))
+    if subject is None or not NUMBER.fullmatch(subject) or options.emergency or options.without_backup:
+        raise PlanUnclear(problem="A restore has the number of a backup, and neither --emergency nor --without-backup")
+    rows = restores.read(options.rows or "")
+    return plan_restore(find_backup(int(subject)), rows=rows, elsewhere=options.other_database, end_idle=end_idle)
 
 
 def ask_for(plan: Plan, options: argparse.Namespace, out: Output, *, called: str) -> int:
@@ -77,6 +95,10 @@ def show(plan: Plan, out: Output, *, with_sql: bool = False) -> None:
         )
     if plan.purge is not None:
         facts |= _purge_facts(plan.purge, at=plan.made_at)
+    if plan.kind == Run.Kind.RESTORE:
+        facts["Backup"] = f"{plan.subject}, into {plan.relation}"
+        facts["Rows that stand there"] = Choice(plan.rows_choice).words if plan.rows_choice else "none may stand there"
+        facts["Application"] = plan.application
     facts["Lock"] = plan.lock
     facts["Lock budget"] = (
         f"a try waits {plan.lock_timeout.total_seconds():g} s at most; tries for {plan.lock_budget.total_seconds():g} s"

@@ -43,6 +43,8 @@ def described(run: Run) -> dict[str, Any]:
         ],
         "undoes": run.undoes_id,
         "purges": run.purges.name if run.purges else None,
+        "subject": run.subject_id,
+        "rows_choice": run.plan.get("rows_choice", ""),
         "approvals_needed": run.approvals_needed,
         "approvals": [decision(found) for found in run.approvals.all()],
         "expires_at": run.expires_at,

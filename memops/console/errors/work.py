@@ -210,6 +210,48 @@ class RestoredDiffers(Failed):
     target's table was not touched."""
 
 
+# Getting the data back
+
+
+class NothingToRestore(Refused):
+    """Backup {backup} cannot be restored: {why}. Nothing was changed."""
+
+
+class RestoreChoiceInvalid(UsageError):
+    """What becomes of rows that stand in the table is one of {choices}. Nothing was started."""
+
+
+class LoadFailed(Failed):
+    """The archive {archive} could not be loaded beside the table ({ended}): {said}. What was loaded of it is removed;
+    public.memory_chunks was not touched."""
+
+
+class TargetDiskFull(Failed):
+    """There is no room on the target to load the archive {archive} beside the table: {said}. What was loaded of it is
+    removed; public.memory_chunks was not touched. Make room on that server's disk, then ask again."""
+
+
+class StagedDiffers(Failed):
+    """What was loaded from the archive {archive} is not what was backed up: {differences}. It is removed, and did not
+    take the table's place; public.memory_chunks was not touched. Verify the backup, or use another."""
+
+
+class NotIsolated(Failed):
+    """The table that was loaded does not keep tenants apart: {problem}. It is removed, and did not take the table's
+    place; public.memory_chunks was not touched. Look at its policies and at the rights of the role {role}."""
+
+
+class MemoriesSealed(Refused):
+    """{unopened} of {sample} sealed memories that were tried do not open with the keys of this console ({reason}): the
+    application could not read what would be restored. It is removed; public.memory_chunks was not touched. Set
+    MEMORY_ENCRYPTION_KEY, or MEMORY_ENCRYPTION_KEY_OLD for a key from before a rotation, then ask again."""
+
+
+class ApplicationNotStopped(Refused):
+    """The application was not stopped: MEMOPS_STOP_COMMAND {ended}. What was loaded is removed; public.memory_chunks
+    was not touched. Mend the command, or stop the application by hand and ask again without it."""
+
+
 # The audit trail
 
 
@@ -294,7 +336,7 @@ class NoSuchRun(UsageError):
 
 
 class NoSuchBackup(UsageError):
-    """There is no backup {backup}. Nothing was changed. manage.py memops status shows the last verified one."""
+    """There is no backup {backup}{where}. Nothing was changed. manage.py memops status shows the last verified one."""
 
 
 class NoSuchQuarantinedTable(UsageError):

@@ -87,6 +87,14 @@ class Purge:
 
 
 @dataclass(frozen=True, kw_only=True)
+class StandingSeen:
+    """The rows that stand where a backup is to be restored; None where it took too long to count them."""
+
+    has_rows: bool
+    written_since: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Plan:
     """What will be done to which table, how, and what forbids it.
 
@@ -113,8 +121,15 @@ class Plan:
     undoes: int | None = None
     """The rollback that an undo undoes."""
     subject: int | None = None
-    """The backup that is verified."""
+    """The backup that is verified or restored."""
     purge: Purge | None = None
+    rows_choice: str = ""
+    """What a restore does with the rows that stand in the table: replace, merge or keep-newer; empty: there is none."""
+    elsewhere: bool = False
+    """A backup of another database may be restored."""
+    standing: StandingSeen | None = None
+    application: str = ""
+    """What is done with the application around a restore, in words."""
     findings: list[Finding] = field(default_factory=list)
     backup_folder: str = ""
     scratch: str = ""
@@ -180,6 +195,7 @@ class Plan:
                 "lock_budget": timedelta(seconds=stored["lock_budget"]),
                 "end_idle": timedelta(seconds=stored["end_idle"]) if stored.get("end_idle") is not None else None,
                 "table": TableSeen(**stored["table"]) if stored["table"] else None,
+                "standing": StandingSeen(**stored["standing"]) if stored.get("standing") else None,
                 "steps": [PlannedStep(**step) for step in stored["steps"]],
                 "purge": Purge.from_json(stored["purge"]) if stored.get("purge") else None,
                 "findings": [

@@ -27,6 +27,7 @@ class Run(models.Model):
         BACKUP = "backup", "Backup"
         VERIFY = "verify", "Verification of a backup"
         PURGE = "purge", "Purge of a quarantined table"
+        RESTORE = "restore", "Restore of a backup"
 
     class State(models.TextChoices):
         AWAITING = "awaiting", "Awaiting approval"
@@ -58,6 +59,7 @@ class Run(models.Model):
         BACKED_UP = "backed up", "Verified backup made"
         VERIFIED = "verified", "Backup verified"
         PURGED = "purged", "Quarantined table dropped for good"
+        RECOVERED = "recovered", "Table restored from a backup"
 
     ACTIVE = (State.QUEUED, State.RUNNING, State.UNKNOWN)
     """One of these a target. Any number may await approval meanwhile."""
@@ -99,7 +101,7 @@ class Run(models.Model):
         blank=True,
         on_delete=models.PROTECT,
         related_name="verifications",
-        help_text="The backup that this run verifies.",
+        help_text="The backup that this run verifies or restores.",
     )
     purges = models.ForeignKey(
         "memops_console.QuarantinedTable",
@@ -157,7 +159,8 @@ class Run(models.Model):
                 ),
             ),
             models.CheckConstraint(
-                name="run_kind_known", condition=Q(kind__in=["deploy", "rollback", "undo", "backup", "verify", "purge"])
+                name="run_kind_known",
+                condition=Q(kind__in=["deploy", "rollback", "undo", "backup", "verify", "purge", "restore"]),
             ),
             models.CheckConstraint(
                 name="run_ended_has_time",
@@ -203,6 +206,10 @@ class Run(models.Model):
             models.CheckConstraint(
                 name="run_purge_has_a_table",
                 condition=~Q(kind="purge") | Q(origin="by hand") | Q(purges__isnull=False),
+            ),
+            models.CheckConstraint(
+                name="run_restore_has_subject",
+                condition=~Q(kind="restore") | Q(origin="by hand") | Q(subject__isnull=False),
             ),
             models.UniqueConstraint(
                 name="run_one_active_per_target",

@@ -29,6 +29,7 @@ class Target(models.Model):
             ("purge_target", "Can ask for the purge of quarantined tables on a target"),
             ("expire_target", "Can delete backups of a target whose time is over"),
             ("hold_target", "Can put holds on what is kept of a target, and lift them"),
+            ("restore_target", "Can restore memory_chunks from a backup"),
         ]
 
     def __str__(self) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from enum import StrEnum
 from typing import Protocol
 
 from memops.console import children
@@ -41,6 +42,13 @@ class Sink:
     options: dict[str, str]
 
 
+class Part(StrEnum):
+    """What of an archive is printed: the statements that make the table, or its rows as COPY reads them."""
+
+    STRUCTURE = "--schema-only"
+    ROWS = "--data-only"
+
+
 class Format(Protocol):
     """A way to write a table to a stream and to read it back, all of it or nothing."""
 
@@ -52,6 +60,8 @@ class Format(Protocol):
     def writer(self, source: Source) -> AbstractContextManager[Child]: ...
 
     def reader(self, sink: Sink) -> AbstractContextManager[Child]: ...
+
+    def printer(self, part: Part, *, server_version: int) -> AbstractContextManager[Child]: ...
 
 
 class PgDumpArchive:
@@ -96,6 +106,21 @@ class PgDumpArchive:
         with (
             session.child_environment(sink.params, PGAPPNAME=RESTORES, PGOPTIONS=options) as environment,
             children.start([client.path, *arguments], env=environment, stdin=children.PIPE) as child,
+        ):
+            yield child
+
+    @contextmanager
+    def printer(self, part: Part, *, server_version: int) -> Iterator[Child]:
+        """pg_restore without a database: it prints, and connects to nothing."""
+        client = clients.find("pg_restore", server_version=server_version)
+        with (
+            session.child_environment({}) as environment,
+            children.start(
+                [client.path, "--exit-on-error", part.value, "--file=-"],
+                env=environment,
+                stdin=children.PIPE,
+                stdout=children.PIPE,
+            ) as child,
         ):
             yield child
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
 from typing import Any, TypeVar
@@ -64,6 +64,8 @@ class Change:
     took: timedelta
     tries: int
     waited: timedelta
+    before: list[JournalEntry] = field(default_factory=list)
+    """Entries of the same transaction for what had to make room first."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,7 +147,12 @@ def commit_within_budget(
                 if not found.known:
                     raise OutcomeUnknown(target=alias)
                 return Change(
-                    entry=found.entry, xid=xid, took=took, tries=tries, waited=timedelta(seconds=started - began)
+                    entry=found.entry,
+                    before=found.before,
+                    xid=xid,
+                    took=took,
+                    tries=tries,
+                    waited=timedelta(seconds=started - began),
                 )
             waited = timedelta(seconds=time.monotonic() - began)
             in_the_way = _blockers(looker, locked)
@@ -187,7 +194,7 @@ def _after_error(
     found = outcome.read(alias, key=key, xid=xid, server=server) if xid else Outcome(entry=None, known=True)
     if found.entry is not None:
         waited = timedelta(seconds=time.monotonic() - began)
-        return Change(entry=found.entry, xid=xid, took=timedelta(0), tries=tries, waited=waited)
+        return Change(entry=found.entry, before=found.before, xid=xid, took=timedelta(0), tries=tries, waited=waited)
     if not found.known:
         raise OutcomeUnknown(target=alias) from error
     if sqlstate is None or sqlstate.startswith(("08", "57P", IDLE_FOR_TOO_LONG)):

@@ -55,13 +55,13 @@ def _check_extension(connection: session.Connection, alias: str, manifest: Manif
         return
     if there is None:
         raise NoScratch(target=alias, reason=f"{place} lacks the extension {VECTOR} {wanted}")
-    if _parts(there) < _parts(wanted):
+    if parts(there) < parts(wanted):
         raise NoScratch(
             target=alias, reason=f"{place} has the extension {VECTOR} {there}, older than the {wanted} of the backup"
         )
 
 
-def _parts(version: str) -> list[int]:
+def parts(version: str) -> list[int]:
     return [int(part) for part in re.findall(r"\d+", version)]
 
 

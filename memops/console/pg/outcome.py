@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 import psycopg
@@ -21,10 +21,12 @@ ELSEWHERE = "elsewhere"
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """``entry`` is the proof that the table was changed; without one, ``known`` says that it was not."""
+    """``entry`` is the proof that the table was changed; without one, ``known`` says that it was not. ``before`` are
+    entries of the same transaction for what had to make room first."""
 
     entry: JournalEntry | None
     known: bool
+    before: list[JournalEntry] = field(default_factory=list)
 
 
 def read(alias: str, *, key: str, xid: str, server: str = "", patience: timedelta | None = None) -> Outcome:
@@ -43,9 +45,9 @@ def read(alias: str, *, key: str, xid: str, server: str = "", patience: timedelt
     while True:
         try:
             with session.connect(alias, application_name="memops reads an outcome") as connection:
-                entry = next((entry for entry in catalogue.journal(connection) if entry.run_id == key), None)
-                if entry is not None:
-                    return Outcome(entry=entry, known=True)
+                entries = [entry for entry in catalogue.journal(connection) if entry.run_id == key]
+                if entries:
+                    return Outcome(entry=entries[-1], known=True, before=entries[:-1])
                 asked = catalogue.server(connection)
                 if asked.is_standby or server not in ("", asked.identity):
                     status = ELSEWHERE

@@ -134,10 +134,12 @@ class Relation:
         return described
 
     def _at_home(self, expression: str | None, names: dict[str, str]) -> str | None:
-        """An expression of a quarantined table as it reads in the table's own place: it may name the table itself, or
-        its sequences."""
-        if expression is None or self.schema != "memops_quarantine":
+        """An expression of a quarantined or staged table as it reads in the table's own place: it may name the table
+        itself, or its sequences."""
+        if expression is None or self.schema == "public":
             return expression
+        if self.schema != "memops_quarantine":
+            return expression.replace(f"{self.schema}.", "public.")
         for since, before in {**names, self.name: "memory_chunks"}.items():
             expression = expression.replace(since, before)
         return expression.replace("memops_quarantine.", "public.")

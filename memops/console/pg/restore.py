@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
-import select
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -18,7 +16,6 @@ import psycopg
 from django.conf import settings
 
 from memops.console.errors import (
-    ArchiveDamaged,
     RestoredDiffers,
     RestoreFailed,
     ScratchDiskFull,
@@ -26,7 +23,8 @@ from memops.console.errors import (
 )
 from memops.console.pg import catalogue, fingerprint, packed, scratch, session
 from memops.console.pg.archive import FORMATS, RESTORES, Sink, first_error
-from memops.console.pg.beside import TICK, Progress, Teller, beside, ended, result
+from memops.console.pg.beside import Progress, Teller, beside, ended, result
+from memops.console.pg.feed import feed
 from memops.console.pg.fingerprint import Fingerprint
 from memops.console.pg.furnish import furnish
 from memops.console.pg.manifest import Manifest
@@ -76,7 +74,7 @@ def verify(*, path: Path, manifest: Manifest, alias: str, scratch_place: Scratch
     with packed.opened(path) as file, _server_errors_told(path, scratch_place):
         packed.check_hash(file, path, manifest, lambda: teller.tell(0))
         hashed = time.monotonic()
-        workers = _safe_workers(scratch_place)
+        workers = safe_workers(scratch_place.params)
         while True:
             with scratch.database(scratch_place, alias=alias) as params:
                 furnish(params, alias, manifest, scratch_place)
@@ -84,7 +82,7 @@ def verify(*, path: Path, manifest: Manifest, alias: str, scratch_place: Scratch
                     _restore(file, path, manifest, params, scratch_place, workers=workers, teller=teller)
                 except RestoreFailed as error:
                     if workers and NOT_ENOUGH_SHARED_MEMORY in str(error):
-                        _without_shared_memory.add(_server(scratch_place))
+                        _without_shared_memory.add(_server(scratch_place.params))
                         workers = 0
                         continue
                     raise
@@ -152,55 +150,13 @@ def _restore(
         teller.tell()
 
     with FORMATS[manifest.format].reader(sink) as child:
-        took_all = _feed(file, path, manifest, child.stdin, teller, watch, meanwhile)
+        took_all = feed(file, path, manifest, child.stdin, teller, watch, meanwhile)
         end = ended(child, meanwhile=meanwhile)
     if not end.well:
         raise _failed(path, place, ended=str(end), said=first_error(end.stderr))
     if not took_all:
         said = "it ended before it had read the archive"
         raise RestoreFailed(archive=path.name, place=place, ended=str(end), said=said)
-
-
-def _feed(
-    file: BinaryIO,
-    path: Path,
-    manifest: Manifest,
-    sink: BinaryIO,
-    teller: Teller,
-    watch: Watch,
-    meanwhile: Callable[[], None],
-) -> bool:
-    """Give the archive to pg_restore, and make sure that all of it is there. Did pg_restore take all of it?"""
-    with suppress(OSError, AttributeError):
-        fcntl.fcntl(sink.fileno(), fcntl.F_SETPIPE_SZ, CHUNK_BYTES)
-    os.set_blocking(sink.fileno(), False)
-    raw_bytes = 0
-    try:
-        for raw in packed.unpacked(file, path):
-            raw_bytes += len(raw)
-            if raw_bytes > manifest.raw_bytes:
-                raise ArchiveDamaged(archive=path.name, problem="it unpacks to more than was packed")
-            teller.done = file.tell()
-            _write(sink, raw, watch, meanwhile)
-    except BrokenPipeError:
-        return False  # It has ended before, and says why.
-    if raw_bytes != manifest.raw_bytes:
-        problem = f"it unpacks to {raw_bytes:,} bytes, and {manifest.raw_bytes:,} were packed"
-        raise ArchiveDamaged(archive=path.name, problem=problem)
-    sink.close()
-    return True
-
-
-def _write(sink: BinaryIO, data: bytes, watch: Watch, meanwhile: Callable[[], None]) -> None:
-    writable = select.poll()
-    writable.register(sink.fileno(), select.POLLOUT)
-    rest = memoryview(data)
-    while rest:
-        if writable.poll(TICK / timedelta(milliseconds=1)):
-            with suppress(BlockingIOError):
-                rest = rest[os.write(sink.fileno(), rest) :]
-                watch.saw_life()
-        meanwhile()
 
 
 def _compare(
@@ -241,15 +197,15 @@ def _known_to_both(found: list[list[object]], expected: list[list[object]]) -> l
     return [grant for grant in found if grant[1] in known]
 
 
-def _server(place: ScratchPlace) -> str:
-    return "\n".join(f"{key}={place.params.get(key, '')}" for key in ("host", "hostaddr", "port"))
+def _server(params: dict[str, str]) -> str:
+    return "\n".join(f"{key}={params.get(key, '')}" for key in ("host", "hostaddr", "port"))
 
 
-def _safe_workers(place: ScratchPlace) -> int:
+def safe_workers(params: dict[str, str]) -> int:
     """How many processes may build an index: its shared memory is taken from /dev/shm, all of it at once."""
-    if _server(place) in _without_shared_memory:
+    if _server(params) in _without_shared_memory:
         return 0
-    if not session.is_local(place.params):
+    if not session.is_local(params):
         return PARALLEL_WORKERS
     # The session builds as well. On two cores a second worker took as long as one, and a sixth more of the cores' time.
     workers = min((os.cpu_count() or 1) - 1, MOST_WORKERS)

@@ -158,7 +158,7 @@ def _ended_well(run: Run) -> Evidence:
 def _duration(run: Run) -> Evidence:
     if run.origin == Run.Origin.BY_HAND or run.took is None:
         return _not_applicable("It was done by hand, so nobody has measured it.")
-    changed = run.saw("reverse") or run.saw("move_back") or run.saw("purge")
+    changed = run.saw("reverse") or run.saw("move_back") or run.saw("purge") or run.saw("swap")
     inside = f"; the change itself {changed['transaction_ms']} ms" if "transaction_ms" in changed else ""
     return _passed(f"{units.duration(run.took)} from claim to end{inside}.")
 
@@ -175,6 +175,21 @@ def _check_of(step: str, name: str) -> Callable[[Run], Evidence]:
         return _failed(ended_badly) if ended_badly else _nothing_seen(run)
 
     return look_at
+
+
+def _standing_kept(run: Run) -> Evidence:
+    table = getattr(run, "quarantined_table", None)
+    if table is None:
+        return _not_applicable("No table with rows stood there.") if run.saw("swap") else _nothing_seen(run)
+    return _check_of("postcheck", "The quarantined table is complete")(run)
+
+
+def _application(run: Run) -> Evidence:
+    if not (swapped := run.saw("swap")):
+        return _nothing_seen(run)
+    if "application" not in swapped:
+        return _not_applicable("The settings name no command: people stop and start it.")
+    return _check_of("postcheck", "The application was started again")(run)
 
 
 def _every_check(run: Run) -> Evidence:
@@ -202,9 +217,10 @@ def _compared(run: Run) -> Evidence:
 
 PURGE = (Run.Kind.PURGE.value,)
 ROLLBACK, UNDO, BACKUP = (Run.Kind.ROLLBACK.value,), (Run.Kind.UNDO.value,), (Run.Kind.BACKUP.value,)
+RESTORE = (Run.Kind.RESTORE.value,)
 MOVES = ROLLBACK + UNDO
 WITH_BACKUP = ROLLBACK + BACKUP
-WITH_STEPS = (*MOVES, *BACKUP, *PURGE, Run.Kind.VERIFY.value)
+WITH_STEPS = (*MOVES, *BACKUP, *PURGE, Run.Kind.VERIFY.value, *RESTORE)
 
 CHECKS: dict[str, MachineCheck] = {
     "migrations_seen": MachineCheck(
@@ -250,10 +266,12 @@ CHECKS: dict[str, MachineCheck] = {
     ),
     "change_committed": MachineCheck(
         title="The target's records say that it was done",
-        kinds=(*MOVES, *PURGE, Run.Kind.DEPLOY.value),
+        kinds=(*MOVES, *PURGE, *RESTORE, Run.Kind.DEPLOY.value),
         look=_committed,
     ),
-    "sessions_ended": MachineCheck(title="Which idle sessions were ended for it", kinds=MOVES, look=_sessions),
+    "sessions_ended": MachineCheck(
+        title="Which idle sessions were ended for it", kinds=MOVES + RESTORE, look=_sessions
+    ),
     "ended_well": MachineCheck(title="Every step ended without an error", kinds=WITH_STEPS, look=_ended_well),
     "duration": MachineCheck(title="How long it took", kinds=WITH_STEPS, look=_duration),
     "table_gone": MachineCheck(
@@ -268,7 +286,9 @@ CHECKS: dict[str, MachineCheck] = {
         title="Its indexes are gone", kinds=ROLLBACK, look=_check_of("postcheck", "Its indexes are gone")
     ),
     "history_updated": MachineCheck(
-        title="The migration history says so", kinds=MOVES, look=_check_of("postcheck", "The migration history says so")
+        title="The migration history says so",
+        kinds=MOVES + RESTORE,
+        look=_check_of("postcheck", "The migration history says so"),
     ),
     "table_back": MachineCheck(
         title="The table is back in public", kinds=UNDO, look=_check_of("postcheck", "The table is back in public")
@@ -279,11 +299,11 @@ CHECKS: dict[str, MachineCheck] = {
         look=_check_of("postcheck", "It is as it was before the rollback"),
     ),
     "rows_back": MachineCheck(
-        title="Its rows are there", kinds=UNDO, look=_check_of("postcheck", "Its rows are there")
+        title="Its rows are there", kinds=UNDO + RESTORE, look=_check_of("postcheck", "Its rows are there")
     ),
     "protected": MachineCheck(
         title="Row-level security protects it",
-        kinds=UNDO,
+        kinds=UNDO + RESTORE,
         look=_check_of("postcheck", "Row-level security protects it"),
     ),
     "purge_proved": MachineCheck(title="Its rows are in a verified backup", kinds=PURGE, look=_proved),
@@ -297,6 +317,36 @@ CHECKS: dict[str, MachineCheck] = {
         title="Other tables are untouched",
         kinds=MOVES + PURGE,
         look=_check_of("postcheck", "Other tables are untouched"),
+    ),
+    "backup_intact": MachineCheck(
+        title="The backup's file is what was written",
+        kinds=RESTORE,
+        look=_check_of("load", "The file is what was written"),
+    ),
+    "rows_equal": MachineCheck(
+        title="The loaded rows are those of the backup",
+        kinds=RESTORE,
+        look=_check_of("load", "The loaded rows are those of the backup"),
+    ),
+    "catalogue_equal": MachineCheck(
+        title="The catalogue is that of the backup",
+        kinds=RESTORE,
+        look=_check_of("postcheck", "It is as it was when it was backed up"),
+    ),
+    "isolation_tried": MachineCheck(
+        title="Tenants are kept apart", kinds=RESTORE, look=_check_of("trial", "It keeps tenants apart")
+    ),
+    "memories_open": MachineCheck(
+        title="Sealed memories open", kinds=RESTORE, look=_check_of("trial", "Its memories open")
+    ),
+    "restored_in_place": MachineCheck(
+        title="The restored table is in public",
+        kinds=RESTORE,
+        look=_check_of("postcheck", "The restored table is in public"),
+    ),
+    "standing_kept": MachineCheck(title="What stood there before is in quarantine", kinds=RESTORE, look=_standing_kept),
+    "application_started": MachineCheck(
+        title="The application was started again by its command", kinds=RESTORE, look=_application
     ),
     "checks_passed": MachineCheck(title="Every check of every step is OK", kinds=WITH_STEPS, look=_every_check),
 }

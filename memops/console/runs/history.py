@@ -21,6 +21,7 @@ KINDS = {
     "drop": Run.Kind.ROLLBACK,
     "undo": Run.Kind.UNDO,
     "purge": Run.Kind.PURGE,
+    "restore": Run.Kind.RESTORE,
 }
 
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 from contextlib import suppress
 from pathlib import Path
 
+import psycopg
+
 from memops.console.errors import ConsoleError
 from memops.console.models import Backup, Run
-from memops.console.pg import dump, newfile, scratch
+from memops.console.pg import dump, newfile, scratch, staging
+from memops.console.steps import application, restoring
 from memops.console.steps.backup import fail
 from memops.console.steps.examination import backup_folder
 
@@ -30,4 +33,9 @@ def clear(run: Run) -> list[str]:
         with suppress(ConsoleError):  # The next proof tries again.
             place = scratch.place(run.target_id)
             removed += [f"the scratch database {name}" for name in scratch.drop_left_behind(place, alias=run.target_id)]
+    if run.kind == Run.Kind.RESTORE:
+        with suppress(ConsoleError, psycopg.Error):  # The next restore tries again.
+            removed += [f"the schema {name}, with what was loaded" for name in staging.drop(restoring.place_of(run))]
+        if started := application.start_again(run):
+            removed.append(started)
     return removed

@@ -4,6 +4,7 @@ executed."""
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -12,16 +13,22 @@ from django.utils import timezone
 
 import memops
 from memops import sql
-from memops.console.errors import NothingToPurge, NothingToUndo, NothingToVerify, StalePlan
+from memops.console.errors import NothingToPurge, NothingToRestore, NothingToUndo, NothingToVerify, StalePlan
 from memops.console.models import Backup, QuarantinedTable, Run
 from memops.console.models.plans import Plan, Purge, changes
 from memops.console.pg import migrations
 from memops.console.pg import purge as dropping
+from memops.console.pg.standing import Choice
 from memops.console.runs import idle, kinds, targets
-from memops.console.steps import examination, keeping
+from memops.console.steps import application, examination, keeping, restoring
 from memops.console.steps.examination import Examination
 
 NO_LOCK = "None that a reader or a writer would notice: pg_dump and the check read a snapshot (access share)."
+SWAP = (
+    "While it is loaded and built, none on memory_chunks that a reader or a writer would notice. For the swap, writers"
+    " are held off (share row exclusive) while the rows that they wrote last are brought in, if any are to be; then"
+    " access exclusive, for the milliseconds of the rest of the transaction."
+)
 EXCLUSIVE = "Access exclusive on memory_chunks, for the milliseconds of one transaction."
 OF_A_PURGE = (
     "Access exclusive on the quarantined table, while its rows are compared and it is dropped. Nobody reads it."
@@ -201,6 +208,55 @@ def _gone(table: QuarantinedTable) -> str:
     return f"{table.name} was dropped for good{by}{when}{kept}"
 
 
+def plan_restore(
+    backup: Backup, *, rows: Choice | None = None, elsewhere: bool = False, end_idle: timedelta | None = None
+) -> Plan:
+    """Plan to bring a verified backup back as public.memory_chunks. ``rows`` is what becomes of rows that stand there,
+    ``elsewhere`` allows a backup of another database. ``end_idle`` as for a rollback.
+
+    Raises EndIdleInvalid, NothingToRestore, TargetUnreachable, UnknownTarget.
+    """
+    idle.check(end_idle)
+    if backup.state not in Backup.COMPLETE:
+        raise NothingToRestore(backup=backup.pk, why=f"it is {backup.get_state_display().lower()}")
+    targets.get(backup.target_id)
+    found = examination.look(backup.target_id)
+    standing = restoring.rules(found, backup, choice=rows, elsewhere=elsewhere)
+    examination.idle_rules(found, end_idle=end_idle)
+    plan = _plan(
+        found,
+        kind=Run.Kind.RESTORE,
+        subject=backup.pk,
+        text="\n".join(
+            [
+                f"set local memops.restore_rows = '{rows or ''}';",
+                "set local memops.restore_schema = 'memops_restore_...';  -- the run's own\n",
+                sql.stand_aside(),
+                sql.down(),
+                sql.journal(),
+                sql.restore(),
+            ]
+        ),
+        lock=SWAP,
+        end_idle=end_idle,
+        waits=True,
+        names=list(migrations.known()),
+        brings_back="A rollback takes the restored table away again, into quarantine."
+        " If a table with rows stood there before, it is in quarantine too: undo of this run, after that rollback,"
+        " brings it back.",
+        also={
+            "rows": rows,
+            "elsewhere": elsewhere,
+            "backup_sha256": backup.sha256,
+            "backup_fingerprint": backup.fingerprint,
+            "application": application.digest(),
+        },
+    )
+    return replace(
+        plan, rows_choice=rows or "", elsewhere=elsewhere, standing=standing, application=application.words()
+    )
+
+
 def still_holds(run: Run) -> None:
     """Make the plan of a claimed run again. Raises StalePlan with what changed; what a person agreed to is not this."""
     then = run.planned()
@@ -225,6 +281,10 @@ def remake(run: Run) -> Plan:
     planned = run.planned()
     if run.kind == Run.Kind.PURGE and run.purges is not None and planned.purge is not None:
         return plan_purge(run.purges, without_backup=planned.purge.without_backup)
+    if run.kind == Run.Kind.RESTORE and run.subject is not None:
+        return plan_restore(
+            run.subject, rows=restoring.choice_of(run), elsewhere=planned.elsewhere, end_idle=planned.end_idle
+        )
     relation = planned.relation
     quarantined = None
     if relation != "public.memory_chunks":
@@ -285,7 +345,9 @@ def _plan(
     brings_back: str = "",
     names: list[str] | None = None,
     purge: Purge | None = None,
+    also: dict[str, Any] | None = None,
 ) -> Plan:
+    """``also`` is what this kind of plan stands or falls with besides."""
     lock_timeout: timedelta = settings.MEMOPS_LOCK_TIMEOUT
     lock_budget: timedelta = settings.MEMOPS_LOCK_BUDGET
     known = migrations.known()
@@ -312,6 +374,7 @@ def _plan(
         "backup_folder": backup_folder,
         "scratch": found.scratch,
         "tool_version": memops.__version__,
+        **(also or {}),
     }
     if purge is not None:
         binding |= {

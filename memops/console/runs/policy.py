@@ -11,7 +11,7 @@ from memops.console.errors import PolicyStricter
 from memops.console.models import Run
 from memops.console.models.plans import WITHOUT_BACKUP
 
-CHANGES_A_TABLE = ("rollback", "undo", "deploy", "purge", WITHOUT_BACKUP)
+CHANGES_A_TABLE = ("rollback", "undo", "deploy", "restore", "purge", WITHOUT_BACKUP)
 APPROVERS = ("approver",)
 VALID_FOR = timedelta(hours=4)
 REVIEW_WITHIN = timedelta(hours=72)

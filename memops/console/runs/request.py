@@ -179,6 +179,8 @@ def _stored(
                 digest=run.digest,
                 end_idle_seconds=plan.binding.get("end_idle_seconds"),
                 without_backup=plan.binding.get("without_backup"),
+                subject=plan.subject,
+                rows_choice=plan.rows_choice,
                 origin=run.origin,
                 approvals_needed=policy.needed,
                 break_glass=waived,

@@ -28,6 +28,8 @@ def outcome_of(run: Run, *, patience: timedelta | None = None) -> Found:
     if not run.xid:
         return Found(outcome=Run.Outcome.NOTHING)
     read = outcome.read(run.target_id, key=str(run.key), xid=run.xid, server=run.server, patience=patience)
+    for made_room in read.before:
+        record_change(run, made_room)
     if read.entry is not None:
         return Found(outcome=record_change(run, read.entry), xid=run.xid)
     return Found(outcome=Run.Outcome.NOTHING if read.known else "", is_unknown=not read.known, xid=run.xid)

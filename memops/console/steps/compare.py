@@ -11,7 +11,7 @@ from memops.console.pg import fingerprint, session
 from memops.console.pg.fingerprint import Fingerprint
 from memops.console.steps import NotNeeded, StepLog, step
 from memops.console.steps.backup import attach, newest_of, write
-from memops.console.steps.postcheck import Check
+from memops.console.steps.check import Check
 from memops.console.steps.verify import prove
 
 

@@ -10,16 +10,10 @@ import psycopg
 
 from memops.console.errors import PostcheckFailed
 from memops.console.models import QuarantinedTable, Run
-from memops.console.pg import catalogue, migrations, session
+from memops.console.pg import catalogue, migrations, session, staging
 from memops.console.pg.relation import Relation, differences
-from memops.console.steps import StepLog, step
-
-
-@dataclass(frozen=True, kw_only=True)
-class Check:
-    name: str
-    ok: bool
-    detail: str
+from memops.console.steps import StepLog, application, restoring, step
+from memops.console.steps.check import Check
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +26,12 @@ def postcheck(run: Run, log: StepLog) -> Postchecked:
     """Compare the target with what the run was to leave. Raises PostcheckFailed, which names every check that
     failed."""
     with session.connect(run.target_id, application_name="memops checks", works_long=True) as connection:
-        look = {Run.Kind.UNDO.value: _after_undo, Run.Kind.PURGE.value: _after_purge}.get(run.kind, _after_rollback)
+        looks = {
+            Run.Kind.UNDO.value: _after_undo,
+            Run.Kind.PURGE.value: _after_purge,
+            Run.Kind.RESTORE.value: _after_restore,
+        }
+        look = looks.get(run.kind, _after_rollback)
         checks = [*look(run, connection), *_others_untouched(run, connection)]
     for check in checks:
         log.line(f"{'OK' if check.ok else 'FAILED'} {check.name}: {check.detail}")
@@ -143,18 +142,8 @@ def _after_undo(run: Run, connection: psycopg.Connection[Any]) -> Iterator[Check
             or f"owner, {len(relation.grants)} grants, row-level security, {len(relation.policies)} policy,"
             f" {len(relation.constraints)} constraints and {len(relation.indexes)} indexes as before",
         )
-    yield Check(
-        name="Row-level security protects it",
-        ok=relation.rls_enabled and relation.rls_forced and bool(relation.policies),
-        detail=f"enabled: {relation.rls_enabled}, forced: {relation.rls_forced},"
-        f" policies: {', '.join(policy.name for policy in relation.policies) or 'none'}",
-    )
-    missing = sorted(set(run.planned().binding["migrations"]) - set(catalogue.migrations(connection, migrations.LABEL)))
-    yield Check(
-        name="The migration history says so",
-        ok=not missing,
-        detail=f"not recorded: {', '.join(missing)}" if missing else "its migrations are recorded as applied",
-    )
+    yield _protected(relation)
+    yield _recorded(run, connection)
     rows = catalogue.exact_rows(connection, "public", "memory_chunks")
     expected = table.rows
     yield Check(
@@ -175,6 +164,71 @@ def _after_purge(run: Run, connection: psycopg.Connection[Any]) -> Iterator[Chec
         ok=not names,
         detail=f"left: {', '.join(names)}" if names else f"there is no {run.purges.relation}",
     )
+
+
+def _protected(relation: Relation) -> Check:
+    return Check(
+        name="Row-level security protects it",
+        ok=relation.rls_enabled and relation.rls_forced and bool(relation.policies),
+        detail=f"enabled: {relation.rls_enabled}, forced: {relation.rls_forced},"
+        f" policies: {', '.join(policy.name for policy in relation.policies) or 'none'}",
+    )
+
+
+def _recorded(run: Run, connection: psycopg.Connection[Any]) -> Check:
+    missing = sorted(set(run.planned().binding["migrations"]) - set(catalogue.migrations(connection, migrations.LABEL)))
+    return Check(
+        name="The migration history says so",
+        ok=not missing,
+        detail=f"not recorded: {', '.join(missing)}" if missing else "its migrations are recorded as applied",
+    )
+
+
+def _after_restore(run: Run, connection: psycopg.Connection[Any]) -> Iterator[Check]:
+    swapped, backup = run.saw("swap"), restoring.backup_of(run)
+    relation = catalogue.relation(connection, "public", "memory_chunks")
+    yield Check(
+        name="The restored table is in public",
+        ok=relation is not None and relation.oid == swapped["table_oid"],
+        detail=f"public.memory_chunks, the table that was loaded (oid {swapped['table_oid']})"
+        if relation
+        else "public.memory_chunks is missing",
+    )
+    if relation is None:
+        return
+    expected = staging.expected_of(restoring.manifest_of(backup), restoring.home_grants(backup))
+    found = staging.unlike(expected, relation)
+    yield Check(
+        name="It is as it was when it was backed up",
+        ok=not found,
+        detail="; ".join(found)
+        or f"owner, {len(relation.grants)} grants, row-level security, {len(relation.policies)} policy,"
+        f" {len(relation.constraints)} constraints and {len(relation.indexes)} indexes as in backup {backup.pk}",
+    )
+    yield _protected(relation)
+    yield _recorded(run, connection)
+    rows = catalogue.exact_rows(connection, "public", "memory_chunks")
+    brought = swapped["merged"]["added"] if swapped.get("merged") else 0
+    yield Check(
+        name="Its rows are there",
+        # Writers are back as soon as the table is: more rows than before are theirs.
+        ok=rows > 0 or not (backup.rows or brought),
+        detail=f"{rows:,} rows; {backup.rows:,} in the backup, {brought:,} that stood and were not in it",
+    )
+    if (table := QuarantinedTable.objects.filter(run=run).first()) is not None:
+        yield from _quarantined_whole(run, connection, table)
+    left = staging.left_behind(connection)
+    yield Check(
+        name="Nothing is left beside it",
+        ok=not left,
+        detail=f"left: {', '.join(left)}" if left else "what was loaded is in its place",
+    )
+    if "application" in swapped:
+        yield Check(
+            name="The application was started again",
+            ok=swapped["application"] == application.STARTED,
+            detail=f"it is {swapped['application']}; the log of the swap has what the command said",
+        )
 
 
 def _others_untouched(run: Run, connection: psycopg.Connection[Any]) -> Iterator[Check]:

@@ -8,7 +8,7 @@ from typing import Any
 from memops.console.errors import PlanRefused
 from memops.console.models import Run
 from memops.console.models.plans import Finding, Level
-from memops.console.steps import StepLog, examination, keeping, step
+from memops.console.steps import StepLog, examination, keeping, restoring, step
 from memops.console.steps.examination import Examination
 
 
@@ -44,6 +44,10 @@ def precheck(run: Run, log: StepLog) -> Prechecked:
         # What the plan goes by is bound by its digest; what forbids it may have come since.
         now = keeping.purge_of(run.purges, without_backup=plan.purge.without_backup)
         keeping.purge_rules(found, run.purges, now)
+    if run.kind == Run.Kind.RESTORE:
+        restoring.rules(
+            found, restoring.backup_of(run), choice=restoring.choice_of(run), elsewhere=run.planned().elsewhere
+        )
     if plan.backup_folder:
         examination.backup_rules(found, folder=examination.backup_folder(run.target_id))
     refusals = [finding for finding in found.findings if finding.level == Level.REFUSES and _forbids(run, finding)]

@@ -12,7 +12,7 @@ from memops.console.pg import manifest as manifests
 from memops.console.pg import packed
 from memops.console.pg.beside import Teller
 from memops.console.steps import NotNeeded, StepLog, step
-from memops.console.steps.postcheck import Check
+from memops.console.steps.check import Check
 
 
 @dataclass(frozen=True, kw_only=True)

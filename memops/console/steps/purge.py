@@ -19,7 +19,7 @@ from memops.console.pg import purge as dropping
 from memops.console.pg.change import Beforehand, Budget, Tell
 from memops.console.pg.fingerprint import Fingerprint
 from memops.console.steps import StepLog, keeping, step
-from memops.console.steps.postcheck import Check
+from memops.console.steps.check import Check
 from memops.console.steps.proof import demand_same_file
 from memops.console.steps.record import record_change
 from memops.console.steps.reverse import remember_transaction

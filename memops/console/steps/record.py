@@ -14,12 +14,22 @@ OUTCOMES = {
     "drop": Run.Outcome.DROPPED,
     "undo": Run.Outcome.RESTORED,
     "purge": Run.Outcome.PURGED,
+    "restore": Run.Outcome.RECOVERED,
 }
+
+MAKES_ROOM = ("quarantine", "drop")
 
 
 def record_change(run: Run, entry: JournalEntry) -> str:
     """Write the outcome on the run, and keep the list of quarantined tables true. Safe to repeat. Returns the
-    outcome."""
+    outcome.
+
+    A restore has an entry more for the table that made room, before its own: that one is no outcome.
+    """
+    if run.kind == Run.Kind.RESTORE and entry.action in MAKES_ROOM:
+        if entry.action == "quarantine":
+            _quarantined(run, entry)
+        return run.outcome
     outcome = OUTCOMES[entry.action].value
     with transaction.atomic():
         Run.objects.filter(pk=run.pk).update(outcome=outcome, journal_entry=entry.id)

@@ -14,7 +14,8 @@ from memops.console.pg import keptfile, restore, scratch
 from memops.console.pg import manifest as manifests
 from memops.console.steps import NotNeeded, StepLog, step
 from memops.console.steps.backup import attach, newest_of
-from memops.console.steps.postcheck import Check
+from memops.console.steps.check import Check
+from memops.console.steps.restoring import other_than
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +53,8 @@ def prove(run: Run, backup: Backup, log: StepLog) -> Proved:
     log.line(f"Restoring {path.name} into a scratch database: {place}.")
     try:
         manifest = manifests.read(path)
-        _is_the_one(backup, manifest)
+        if problem := other_than(backup, manifest):
+            raise NothingToVerify(backup=backup.pk, why=problem)
         verified = restore.verify(
             path=path,
             manifest=manifest,
@@ -104,22 +106,6 @@ def prove(run: Run, backup: Backup, log: StepLog) -> Proved:
 
 def _record(run: Run, backup: Backup, action: str, **details: str) -> None:
     record_or_log(action, actor=SYSTEM, run=run, object_type="backup", object_id=backup.pk, **details)
-
-
-def _is_the_one(backup: Backup, manifest: manifests.Manifest) -> None:
-    """What the record says is what the backup is proved against: a manifest in a folder is easily edited."""
-    described = asdict(manifest)
-    other = sorted(name for name, value in described.items() if backup.manifest.get(name) != value)
-    if not other:
-        return
-    whose = "It was edited, or belongs to another backup"
-    if "server" in other:
-        whose = "It belongs to a backup of another database"
-    raise NothingToVerify(
-        backup=backup.pk,
-        why="its manifest is not the one that was written with it: it differs in"
-        f" {', '.join(name.replace('_', ' ') for name in other)}. {whose}",
-    )
 
 
 def _attach_to_quarantined(backup: Backup) -> None:

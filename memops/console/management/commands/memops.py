@@ -39,6 +39,7 @@ VERBS = (
     "backup",
     "verify-backup",
     "expire-backups",
+    "restore",
     "runs",
     "run",
     "approve",
