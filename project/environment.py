@@ -34,7 +34,7 @@ T = TypeVar("T")
 
 ALIAS = re.compile(r"[a-z][a-z0-9_]{0,62}")
 APPROVAL_RULE = re.compile(
-    r"([^/=,\s]+)/(\*|rollback|undo|backup|verify|deploy|purge|purge-without-backup)=([0-9])"
+    r"([^/=,\s]+)/(\*|rollback|undo|restore|backup|verify|deploy|purge|purge-without-backup)=([0-9])"
     r"(?::([\w .-]+(?:\+[\w .-]+)*))?(?:@([1-9][0-9]{0,2}))?"
 )
 ROLE = re.compile(r"[a-z_][a-z0-9_]{0,62}")

@@ -13,8 +13,9 @@ from django.db import connections
 from psycopg import sql
 
 from memops.console.models import Run
+from memops.console.models.plans import Plan
 from memops.console.runs.advance import advance
-from memops.console.runs.plan import plan_undo
+from memops.console.runs.plan import plan_restore, plan_rollback, plan_undo
 from project import embedded
 from tests import holders
 from tests.faults import browserless, ground, processes
@@ -90,7 +91,7 @@ def assert_told_well(run: Run) -> None:
     assert_shown_well("target_change", "default")
 
 
-def test_a_table_with_everything_named_so_is_backed_up_proved_moved_and_brought_back(console, fault):
+def test_a_table_with_everything_named_so_is_backed_up_proved_moved_restored_and_brought_back(console, fault):
     with console(), fault("hostile name: of whatever belongs to the table"), superuser() as dba, roles(dba):
         for name in NAMES.values():
             everything_named(dba, name)
@@ -103,11 +104,19 @@ def test_a_table_with_everything_named_so_is_backed_up_proved_moved_and_brought_
         run.refresh_from_db()
         assert (run.state, run.outcome) == ("done", "quarantined"), run.error
         assert_told_well(run)
-        undo = ground.submitted(plan_undo(run))
-        advance(undo.pk)
-        undo.refresh_from_db()
-        assert undo.state == "done", undo.error
+        carried_out(plan_restore(run.backups.latest("pk")))
         assert ground.look() == before
+        carried_out(plan_rollback("default", emergency=True))
+        carried_out(plan_undo(run))
+        assert ground.look() == before
+
+
+def carried_out(plan: Plan) -> None:
+    run = ground.submitted(plan)
+    advance(run.pk)
+    run.refresh_from_db()
+    assert run.state == "done", run.error
+    assert_told_well(run)
 
 
 def test_who_is_in_the_way_is_told_however_it_is_named(console, fault, settings):

@@ -438,6 +438,30 @@ def test_what_stands_within_quotes_is_no_name():
     ]
 
 
+def of_a_policy(statement: str) -> str:
+    return (
+        "SET client_encoding = 'UTF8';\n--\n-- Name: memory_chunks x; Type: POLICY; Schema: public; Owner: x\n--\n\n"
+        f"{statement}\n\n\n--\n-- PostgreSQL database dump complete\n--\n"
+    )
+
+
+def test_an_apostrophe_in_a_name_begins_no_text():
+    printed = of_a_policy(
+        """CREATE POLICY "it's" ON public.memory_chunks USING ((source = 'public.memory_chunks'::text));"""
+    )
+
+    found = Structure.read(printed, archive="a", schema="public", names=["memory_chunks"], stamp="", into="elsewhere")
+
+    assert [statement.text for statement in found.afterwards] == [named.format(schema="elsewhere")]
+
+
+def test_a_statement_that_is_not_about_what_is_loaded_is_refused():
+    printed = of_a_policy("CREATE POLICY x ON public.something_else;")
+
+    with pytest.raises(LoadFailed, match="cannot be turned to another schema"):
+        Structure.read(printed, archive="a", schema="public", names=["memory_chunks"], stamp="", into="elsewhere")
+
+
 def test_a_journal_of_an_earlier_release_learns_of_restores(target, owner):
     owner.execute(
         "alter table memops_quarantine.journal drop constraint journal_action_check, add constraint old"

@@ -18,7 +18,8 @@ from memops.console.errors import LoadFailed
 ENTRY = re.compile(r"^--\n-- Name: ([^\n]*); Type: ([A-Z ]+); Schema: [^\n]*\n--\n", re.MULTILINE)
 END = re.compile(r"^--\n-- PostgreSQL database dump complete\n", re.MULTILINE)
 ENCODING = re.compile(r"^SET client_encoding = '(\w+)';$", re.MULTILINE)
-QUOTED = re.compile(r"'(?:[^']|'')*'")
+TOKEN = re.compile(r"\"(?:[^\"]|\"\")*\"|(?P<text>'(?:[^']|'')*')")
+"""A quoted name, in which an apostrophe begins nothing, or a quoted text."""
 
 FIRST = ("TABLE",)
 AFTERWARDS = frozenset(
@@ -65,6 +66,13 @@ class Structure:
             statement = Statement(
                 kind=kind, name=name.replace(stamp, "") if stamp else name, text=turn.over(text.strip())
             )
+            if kind in (*FIRST, *AFTERWARDS) and turn.into not in statement.text:
+                # Whatever it is about, it is not what is being loaded.
+                raise LoadFailed(
+                    archive=archive,
+                    ended="before anything was loaded",
+                    said=f"its {kind.lower()} ({name}) cannot be turned to another schema",
+                )
             if kind in FIRST:
                 first.append(statement)
             elif kind in AFTERWARDS:
@@ -94,9 +102,10 @@ class _Turn:
 
     def over(self, text: str) -> str:
         turned, position = [], 0
-        for quoted in QUOTED.finditer(text):
-            turned += [self._turned(text[position : quoted.start()]), quoted[0]]
-            position = quoted.end()
+        for token in TOKEN.finditer(text):
+            if quoted := token["text"]:
+                turned += [self._turned(text[position : token.start()]), quoted]
+                position = token.end()
         return "".join([*turned, self._turned(text[position:])])
 
     def _turned(self, text: str) -> str:
