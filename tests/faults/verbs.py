@@ -116,7 +116,11 @@ USES: dict[str, list[list[Given]]] = {
     "up": [[]],
     "demo": [["--rows", "10"]],
     "status": [["--target", "default"]],
-    "plan": [["rollback", "--target", "default"], ["purge", _old, "--without-backup"]],
+    "plan": [
+        ["rollback", "--target", "default"],
+        ["purge", _old, "--without-backup"],
+        ["restore", _verified, "--rows", "merge", "--other-database"],
+    ],
     "rollback": [["--target", "default", *SURE], [*SURE, "--break-glass", "INC-9"]],
     "undo": [[_rolled_back, "--target", "default", *SURE], [_rolled_back, *SURE, "--break-glass", "INC-9"]],
     "purge": [[_old, "--target", "default", "--without-backup", *SURE]],

@@ -446,9 +446,8 @@ def of_a_policy(statement: str) -> str:
 
 
 def test_an_apostrophe_in_a_name_begins_no_text():
-    printed = of_a_policy(
-        """CREATE POLICY "it's" ON public.memory_chunks USING ((source = 'public.memory_chunks'::text));"""
-    )
+    named = """CREATE POLICY "it's" ON {schema}.memory_chunks USING ((source = 'public.memory_chunks'::text));"""
+    printed = of_a_policy(named.format(schema="public"))
 
     found = Structure.read(printed, archive="a", schema="public", names=["memory_chunks"], stamp="", into="elsewhere")
 

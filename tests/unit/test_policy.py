@@ -4,7 +4,10 @@ from datetime import timedelta
 
 import pytest
 
+from memops.console.models import Run
+from memops.console.models.plans import WITHOUT_BACKUP
 from memops.console.runs.policy import policy_for
+from project.environment import APPROVAL_RULE
 
 
 def rule(target="*", kind="*", needed=2, groups=None, hours=None):
@@ -20,6 +23,7 @@ def rule(target="*", kind="*", needed=2, groups=None, hours=None):
         (False, "default", "rollback", 2),
         (False, "default", "undo", 2),
         (False, "default", "deploy", 2),
+        (False, "default", "restore", 2),
         (False, "default", "backup", 0),
         (False, "default", "verify", 0),
     ],
@@ -30,6 +34,11 @@ def test_what_moves_a_table_needs_two_and_one_on_the_embedded_target(settings, e
     policy = policy_for(target, kind)
 
     assert (policy.needed, policy.groups, policy.valid_for) == (needed, ("approver",), timedelta(hours=4))
+
+
+@pytest.mark.parametrize("kind", [*Run.Kind.values, WITHOUT_BACKUP])
+def test_a_rule_can_be_for_every_kind_of_run(kind):
+    assert APPROVAL_RULE.fullmatch(f"production/{kind}=2:approver@8")
 
 
 def test_of_several_rules_the_last_that_fits_counts(settings):

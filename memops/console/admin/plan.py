@@ -31,7 +31,7 @@ def plan_page(request: HttpRequest, intent: Intent, site: AdminSite) -> Template
     if isinstance(intent, Purge):
         context["other_proof"] = replace(intent, without_backup=not intent.without_backup)
     if isinstance(intent, Restore):
-        context["choices"] = restores.CHOICES
+        context["choices"] = list(restores.WORDS.items())
     if isinstance(intent, RollBack | Undo | Restore):
         context |= {"least_idle": settings.MEMOPS_END_IDLE_LEAST, "most_idle": idle.MOST}
         context["leaving_idle_alone"] = replace(intent, end_idle="")

@@ -19,7 +19,7 @@ from memops.console.errors import ConfirmationMissing
 from memops.console.interruption import forget_connection
 from memops.console.models import Run
 from memops.console.models.plans import Plan
-from memops.console.runs import checklists, idle, queue, reconcile
+from memops.console.runs import checklists, idle, queue, reconcile, restores
 from memops.console.runs.advance import advance
 from memops.console.runs.request import Requester, readable_reason, submit
 from memops.console.runs.window import ANY_TIME, Window, read_moment
@@ -47,6 +47,20 @@ EXITS = {
 def requester() -> Requester:
     """Who asks: the account that the command runs under."""
     return Requester(name=account(), origin=Run.Origin.COMMAND)
+
+
+def add_restore_choices(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--rows",
+        choices=restores.WORDS,
+        help="what becomes of rows that stand in the table: none of them is carried over; those that the backup lacks, "
+        "and the newer one of each that both have; all of them, and the backup adds what is missing",
+    )
+    parser.add_argument(
+        "--other-database",
+        action="store_true",
+        help="the backup is of a database that is lost, and this one takes its place",
+    )
 
 
 def add_confirmation(parser: argparse.ArgumentParser) -> None:

@@ -6,14 +6,15 @@ from __future__ import annotations
 import argparse
 from datetime import datetime
 
-from memops.console.commands import Exit, following, restore
+from django.db import DEFAULT_DB_ALIAS
+
+from memops.console.commands import Exit, following
 from memops.console.commands.arguments import NUMBER
 from memops.console.commands.lookup import find_backup, find_quarantined
 from memops.console.commands.output import Output
 from memops.console.errors import PlanRefused, PlanUnclear
 from memops.console.models import Run
 from memops.console.models.plans import Plan, Purge
-from memops.console.pg.standing import Choice
 from memops.console.runs import idle, restores, targets
 from memops.console.runs.plan import plan_purge, plan_restore, plan_rollback
 from memops.console.units import duration, moment, size
@@ -30,10 +31,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="the quarantined table that a purge would drop, or the number of the backup to restore",
     )
     parser.add_argument(
-        "--target", default="default", metavar="ALIAS", help="the target of a rollback or a purge (default: default)"
+        "--target", metavar="ALIAS", help="the target (default: default; for a restore that of the backup)"
     )
     parser.add_argument("--emergency", action="store_true", help="roll back first, back up afterwards")
-    restore.add_choices(parser)
+    following.add_restore_choices(parser)
     following.add_end_idle(parser)
     parser.add_argument(
         "--without-backup", action="store_true", help="a purge for which no backup has to have the rows"
@@ -50,22 +51,27 @@ def run(options: argparse.Namespace, out: Output) -> int:
 def _planned(options: argparse.Namespace) -> Plan:
     """Raises PlanUnclear, and as ``plan_rollback``, ``plan_purge`` and ``plan_restore``."""
     end_idle, subject = idle.read_argument(options.end_idle), options.subject
+    target = options.target or DEFAULT_DB_ALIAS
     if options.what == "rollback":
         if subject is not None or options.without_backup or options.rows or options.other_database:
             raise PlanUnclear(problem="A rollback has neither a NAME nor --without-backup, --rows or --other-database")
-        return plan_rollback(options.target, emergency=options.emergency, end_idle=end_idle)
+        return plan_rollback(target, emergency=options.emergency, end_idle=end_idle)
     if options.what == "purge":
         if subject is None or options.emergency or end_idle is not None or options.rows or options.other_database:
             raise PlanUnclear(
                 problem="A purge has the name of a quarantined table, and --without-backup as its only choice"
             )
-        targets.get(options.target)
-        table = find_quarantined(subject, target=options.target, or_gone=True)
+        targets.get(target)
+        table = find_quarantined(subject, target=target, or_gone=True)
         return plan_purge(table, without_backup=options.without_backup)
     if subject is None or not NUMBER.fullmatch(subject) or options.emergency or options.without_backup:
         raise PlanUnclear(problem="A restore has the number of a backup, and neither --emergency nor --without-backup")
-    rows = restores.read(options.rows or "")
-    return plan_restore(find_backup(int(subject)), rows=rows, elsewhere=options.other_database, end_idle=end_idle)
+    return plan_restore(
+        find_backup(int(subject), target=options.target),
+        rows=restores.read(options.rows or ""),
+        elsewhere=options.other_database,
+        end_idle=end_idle,
+    )
 
 
 def ask_for(plan: Plan, options: argparse.Namespace, out: Output, *, called: str) -> int:
@@ -97,7 +103,7 @@ def show(plan: Plan, out: Output, *, with_sql: bool = False) -> None:
         facts |= _purge_facts(plan.purge, at=plan.made_at)
     if plan.kind == Run.Kind.RESTORE:
         facts["Backup"] = f"{plan.subject}, into {plan.relation}"
-        facts["Rows that stand there"] = Choice(plan.rows_choice).words if plan.rows_choice else "none may stand there"
+        facts["Rows that stand there"] = restores.WORDS.get(plan.rows_choice, "none may stand there")
         facts["Application"] = plan.application
     facts["Lock"] = plan.lock
     facts["Lock budget"] = (

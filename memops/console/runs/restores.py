@@ -5,7 +5,7 @@ from __future__ import annotations
 from memops.console.errors import RestoreChoiceInvalid
 from memops.console.pg.standing import Choice
 
-CHOICES = [(choice.value, choice.words) for choice in Choice]
+WORDS = {choice.value: choice.words for choice in Choice}
 """Value and words of each, for doors to offer."""
 
 
