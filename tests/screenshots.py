@@ -75,7 +75,7 @@ def prepared() -> Iterator[str]:
 
 
 def take() -> None:
-    from playwright.sync_api import Page, expect, sync_playwright
+    from playwright.sync_api import Locator, Page, expect, sync_playwright
 
     from tests import console_process
 
@@ -87,8 +87,8 @@ def take() -> None:
         browser = playwright.chromium.launch(executable_path=path, args=list(console_process.CHROMIUM_ARGUMENTS))
         page = browser.new_page(viewport={"width": 1200, "height": 800}, color_scheme="light")
 
-        def picture(name: str, of: Page = page, *, whole: bool = False) -> None:
-            of.screenshot(path=PICTURES / f"{name}.png", full_page=whole)
+        def picture(name: str, of: Page | Locator = page, *, whole: bool = False) -> None:
+            of.screenshot(path=PICTURES / f"{name}.png", **({"full_page": True} if whole else {}))
             print(f"docs/screenshots/{name}.png")
 
         def confirm(reason: str) -> None:
@@ -163,6 +163,26 @@ def take() -> None:
         approved("The table is good.")
         expect(page.locator("#run-outcome")).to_have_text("Table moved back", timeout=LONGEST_RUN_MS)
         picture("undone")
+
+        page.goto(f"{address}/admin/memops_console/backup/")
+        page.locator("#result_list tbody a").first.click()
+        page.get_by_role("link", name="Restore…").click()
+        page.get_by_label("Merge by id").check()
+        page.locator("#restore-choice-plan").click()
+        page.locator("#end-idle summary").click()
+        page.get_by_label("End those that have been idle for more than").fill("30")
+        page.locator("#end-idle-plan").click()
+        picture("restore")
+        picture("idle-transactions", page.locator("#end-idle"))
+        confirm("INC-4712: a customer's import has overwritten memories")
+        page.locator("#confirm-submit").click()
+        approved("Merge is what we want: nothing that was written since is lost.")
+        expect(page.locator("#run-outcome")).to_have_text("Table restored from a backup", timeout=LONGEST_RUN_MS)
+        picture("restored")
+        page.goto(f"{address}/admin/memops_console/quarantinedtable/")
+        page.locator("#result_list tbody a").first.click()
+        picture("quarantined")
+
         page.goto(f"{address}/admin/memops_console/run/")
         picture("history")
         page.goto(f"{address}/admin/memops_console/auditevent/")
