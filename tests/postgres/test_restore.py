@@ -454,6 +454,41 @@ def test_an_apostrophe_in_a_name_begins_no_text():
     assert [statement.text for statement in found.afterwards] == [named.format(schema="elsewhere")]
 
 
+def test_a_name_that_holds_the_tables_own_stays_as_it_is():
+    named = """CREATE POLICY "on public.memory_chunks" ON {0}memory_chunks USING ("public.memory_chunks");"""
+
+    found = Structure.read(
+        of_a_policy(named.format('"public".')),
+        archive="a",
+        schema="public",
+        names=["memory_chunks"],
+        stamp="",
+        into="elsewhere",
+    )
+
+    assert [statement.text for statement in found.afterwards] == [named.format("elsewhere.")]
+
+
+def test_the_stamp_of_a_rollback_is_taken_from_names_and_not_from_texts():
+    stamp = "_20260102_030405_000000"
+    printed = of_a_policy(
+        f"""CREATE INDEX "it's{stamp}" ON memops_quarantine.memory_chunks{stamp} (a) WHERE (a = 'a{stamp}'::text);"""
+    ).replace("Type: POLICY", "Type: INDEX")
+
+    found = Structure.read(
+        printed,
+        archive="a",
+        schema="memops_quarantine",
+        names=[f"memory_chunks{stamp}"],
+        stamp=stamp,
+        into="elsewhere",
+    )
+
+    assert [statement.text for statement in found.afterwards] == [
+        f"""CREATE INDEX "it's" ON elsewhere.memory_chunks (a) WHERE (a = 'a{stamp}'::text);"""
+    ]
+
+
 def test_a_statement_that_is_not_about_what_is_loaded_is_refused():
     printed = of_a_policy("CREATE POLICY x ON public.something_else;")
 

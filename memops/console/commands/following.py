@@ -12,6 +12,7 @@ from datetime import timedelta
 from typing import Any, TypedDict
 
 from memops.console.audit.acting import account
+from memops.console.characters import shown
 from memops.console.commands import Exit, records
 from memops.console.commands.output import Output
 from memops.console.commands.progress import BETWEEN_LOOKS_SECONDS, Shown, shown_beside
@@ -274,7 +275,8 @@ def show(run: Run, out: Output) -> None:
     if run.error:
         out.say(run.error, style="red")
     for check in records.checks(run):
-        out.say(f"  {'OK    ' if check['ok'] else 'FAILED'} {check['name']}: {check['detail']}")
+        # It may name what others have named.
+        out.say(f"  {'OK    ' if check['ok'] else 'FAILED'} {check['name']}: {shown(check['detail'])}")
     out.facts(_facts(run))
     if (table := getattr(run, "quarantined_table", None)) is not None and table.state == "kept":
         first = "a rollback of what was restored, then " if run.kind == Run.Kind.RESTORE else ""

@@ -62,10 +62,10 @@ class Output:
         self.screen.print(Text(printable(text)))
 
     def facts(self, facts: dict[str, Any]) -> None:
-        """Names and values, one a line."""
+        """Names and values, one a line, whatever others have put into a value."""
         width = max(map(len, facts), default=0)
         for name, value in facts.items():
-            self.say(f"  {name:<{width}}  {value}")
+            self.say(f"  {name:<{width}}  {shown(' '.join(str(value).splitlines()))}")
 
     def table(self, columns: list[str], rows: list[list[Any]]) -> None:
         table = Table(box=None, header_style="bold", pad_edge=False)

@@ -45,7 +45,7 @@ HEAD_BYTES = 1024 * 1024
 CHUNK_BYTES = 1024 * 1024
 LARGEST_STRUCTURE_BYTES = 8 * 1024 * 1024
 END_OF_ROWS = b"\n\\.\n"
-COPY = re.compile(rb"^COPY [^\n]* \((?P<columns>[^\n]*)\) FROM stdin;\n", re.MULTILINE)
+COPY = re.compile(rb"^COPY [^\n(]* \(", re.MULTILINE)
 
 DROP_WITHIN = timedelta(seconds=10)
 """A session of a killed process keeps its locks until the server has noticed, about a second later."""
@@ -341,15 +341,18 @@ def _copy(
 
 def _rows(source: BinaryIO, path: Path, columns: str) -> Iterator[bytes]:
     """What COPY is to take, of what ``pg_restore --data-only`` prints."""
+    # A column's name may have any character in it, also the end of a line.
+    expected = f"{columns}) FROM stdin;".encode()
     head = b""
-    while (begin := COPY.search(head)) is None:
+    while (begin := COPY.search(head)) is None or len(head) <= begin.end() + len(expected):
         chunk = os.read(source.fileno(), CHUNK_BYTES)
         if not chunk or len(head) > HEAD_BYTES:
             raise LoadFailed(archive=path.name, ended="pg_restore", said="it printed no rows")
         head += chunk
-    if begin["columns"].decode(errors="replace") != columns:
+    rest = head[begin.end() :]
+    if not rest.startswith(expected + b"\n"):
         raise LoadFailed(archive=path.name, ended="pg_restore", said="its rows have other columns than its table")
-    rest = head[begin.end() - 1 :]  # with the line's end, after which the mark of no rows at all may follow
+    rest = rest[len(expected) :]  # with the line's end, after which the mark of no rows at all may follow
     lead = 1
     while (mark := rest.find(END_OF_ROWS)) < 0:
         kept = len(END_OF_ROWS) - 1

@@ -89,7 +89,7 @@ class Structure:
 
 
 class _Turn:
-    """Replaces the schema before some names. What stands within quotes is data."""
+    """Replaces the schema before some names. What stands within quotes is data, or a part of a name."""
 
     def __init__(self, *, schema: str, names: list[str], stamp: str, into: str) -> None:
         spelled = {spelling for name in names for spelling in (name, Identifier(name).as_string())}
@@ -101,13 +101,16 @@ class _Turn:
         self.stamp = stamp
 
     def over(self, text: str) -> str:
-        turned, position = [], 0
-        for token in TOKEN.finditer(text):
-            if quoted := token["text"]:
-                turned += [self._turned(text[position : token.start()]), quoted]
-                position = token.end()
-        return "".join([*turned, self._turned(text[position:])])
+        quoted = [token.span() for token in TOKEN.finditer(text)]
 
-    def _turned(self, text: str) -> str:
-        there = self.found.sub(self.into, text)
-        return there.replace(self.stamp, "") if self.stamp else there
+        def turned(found: re.Match[str]) -> str:
+            # A quoted name may begin with the schema; what is further inside of one is a part of the name.
+            return found[0] if any(begin < found.start() < end for begin, end in quoted) else self.into
+
+        return self._unstamped(self.found.sub(turned, text))
+
+    def _unstamped(self, text: str) -> str:
+        if not self.stamp:
+            return text
+        tokens = re.compile(f"{TOKEN.pattern}|{re.escape(self.stamp)}")
+        return tokens.sub(lambda token: token["text"] or token[0].replace(self.stamp, ""), text)
