@@ -20,7 +20,7 @@ test: $(INSTALLED) chromium  ## every test, on embedded PostgreSQL servers of th
 	@exec $(BIN)/python -m tests
 
 test-faults: $(INSTALLED)  ## kill everything, 200 times at random moments, and see whether anything was lost
-	@RANDOM_KILLS=$${RANDOM_KILLS:-200} LOAD_RUNS=$${LOAD_RUNS:-200} exec $(BIN)/python -m pytest tests/faults
+	@RANDOM_KILLS=$${RANDOM_KILLS:-200} LOAD_RUNS=$${LOAD_RUNS:-200} EVERY_PLACE=yes exec $(BIN)/python -m pytest tests/faults
 
 setup: $(INSTALLED)  ## the virtual environment .venv, with everything in it
 

@@ -1,5 +1,7 @@
 """Every place of every kind of run where something can be killed: between two steps, and in the middle of one."""
 
+import os
+
 from memops.console.runs import kinds
 from tests.faults import pauses
 
@@ -26,5 +28,7 @@ OF_A_KIND = {
     **dict.fromkeys(("load", "bring_in", "build", "trial", "swap"), "restore"),
 }
 INSIDE = [(OF_A_KIND.get(place.step, "guided"), name) for name, place in pauses.INSIDE.items()]
+EVERY_ONE = os.environ.get("EVERY_PLACE") == "yes"
+"""`make test-faults` injects each fault of a kind at each place; otherwise each place has one of them."""
 HAS_ENDED = ("the end is not in the trail", "the end is not anchored", "the first anchor is not in the trail")
 """Where the end of the run is recorded already."""

@@ -2,11 +2,12 @@
 nothing is left behind."""
 
 import random
+from itertools import cycle
 
 import pytest
 
 from tests.faults import ground, pauses, victims
-from tests.faults.places import BETWEEN_STEPS, BOUNDARIES, HAS_ENDED, INSIDE
+from tests.faults.places import BETWEEN_STEPS, BOUNDARIES, EVERY_ONE, HAS_ENDED, INSIDE
 
 WITH_A_PROGRAM = ("backup has begun", "verify restores")
 
@@ -28,8 +29,16 @@ def test_a_process_that_is_killed_leaves_a_true_state(console, executor, fault, 
         ground.assert_the_way_back(before)
 
 
-@pytest.mark.parametrize("victim", [victims.every_session, victims.a_backend, victims.the_server])
-@pytest.mark.parametrize(("kind", "place"), BETWEEN_STEPS + INSIDE)
+ON_THE_SERVER = (victims.every_session, victims.a_backend, victims.the_server)
+PLACES = BETWEEN_STEPS + INSIDE
+
+
+@pytest.mark.parametrize(
+    ("kind", "place", "victim"),
+    [(*place, victim) for place in PLACES for victim in ON_THE_SERVER]
+    if EVERY_ONE
+    else [(*place, victim) for place, victim in zip(PLACES, cycle(ON_THE_SERVER), strict=False)],
+)
 def test_what_dies_on_the_server_leaves_a_true_state(console, executor, fault, kind, place, victim):
     """The process lives on, and says itself how its run ended."""
     chance = random.Random(f"{kind} {place}")

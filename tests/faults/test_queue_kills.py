@@ -10,7 +10,7 @@ from memops.console.models import Run
 from memops.console.runs import queue, reconcile
 from tests.faults import ground, pauses, processes
 from tests.faults.browserless import GONE, Operator
-from tests.faults.places import BETWEEN_STEPS, HAS_ENDED, INSIDE, KINDS
+from tests.faults.places import BETWEEN_STEPS, EVERY_ONE, HAS_ENDED, INSIDE, KINDS
 
 
 def who_works(run: Run, among: list[psutil.Process]) -> psutil.Process:
@@ -60,7 +60,7 @@ def test_a_killed_process_of_the_queue_leaves_a_run_that_can_be_settled(console,
         ground.assert_the_way_back(before)
 
 
-@pytest.mark.parametrize(("kind", "place"), BETWEEN_STEPS + INSIDE)
+@pytest.mark.parametrize(("kind", "place"), (BETWEEN_STEPS + INSIDE)[:: 1 if EVERY_ONE else 3])
 def test_the_queues_main_process_takes_everything_along_wherever_it_is_killed(console, fault, tmp_path, kind, place):
     with console() as before, fault("kill -9 of the queue's main process"):
         with processes.worker(tmp_path, pause_at=place) as one:
