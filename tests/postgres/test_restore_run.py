@@ -1,6 +1,7 @@
 """The whole of a restore, executed in this process against a real server: what it does, refuses and leaves."""
 
 import stat
+from datetime import timedelta
 from pathlib import Path
 from threading import Event, Thread
 
@@ -19,7 +20,7 @@ from memops.console.pg import session, staging
 from memops.console.pg.standing import Choice
 from memops.console.runs import history, reconcile
 from memops.console.runs.advance import advance
-from memops.console.runs.plan import plan_backup, plan_restore, plan_rollback, plan_undo
+from memops.console.runs.plan import plan_backup, plan_purge, plan_restore, plan_rollback, plan_undo
 from memops.console.runs.request import Requester, submit
 from project import embedded
 from tests.postgres.people import ONE, person
@@ -70,6 +71,35 @@ def log_of(run: Run, step: str) -> str:
 def assert_nothing_is_left() -> None:
     with session.connect("default") as connection:
         assert staging.left_behind(connection) == []
+
+
+class TestAroundAPurge:
+    @pytest.fixture(autouse=True)
+    def its_time_is_over(self, settings):
+        settings.MEMOPS_QUARANTINE_KEEP = timedelta(0)
+
+    def test_what_was_dropped_for_good_comes_back_from_the_backup_that_proved_it(self, default):
+        before = print_of()
+        rollback = execute(plan_rollback(default))
+        purge = execute(plan_purge(rollback.quarantined_table))
+        assert (purge.state, purge.outcome) == ("done", "purged"), purge.error
+
+        restored = execute(plan_restore(rollback.backups.get()))
+
+        assert (restored.state, restored.outcome) == ("done", "recovered"), restored.error
+        assert print_of() == before
+
+    def test_what_a_restore_has_moved_aside_goes_for_good_once_a_backup_proves_it(self, default, verified):
+        before = print_of()
+        table = execute(plan_restore(verified, rows=Choice.REPLACE)).quarantined_table
+        assert refusals(plan_purge(table)) == ["no proof"]
+        assert execute(plan_backup(default, quarantined=table)).state == "done"
+        table.refresh_from_db()
+
+        purge = execute(plan_purge(table))
+
+        assert (purge.state, purge.outcome) == ("done", "purged"), purge.error
+        assert print_of() == before
 
 
 class TestComesBack:
