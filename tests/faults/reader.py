@@ -19,6 +19,7 @@ import gunicorn  # noqa: F401
 
 import project.embedded
 import project.environment  # noqa: F401
+from tests.environment import CLONE
 
 
 def read(variables: dict[str, str]) -> tuple[int, str]:
@@ -31,7 +32,7 @@ def read(variables: dict[str, str]) -> tuple[int, str]:
                     os.dup2(said.fileno(), stream)
                 os.environ.update(variables)
                 sys.argv = ["manage.py", "check"]
-                runpy.run_path("manage.py", run_name="__main__")
+                runpy.run_path(str(CLONE / "manage.py"), run_name="__main__")
                 code = 0
             except SystemExit as end:
                 code = int(end.code or 0)

@@ -4,6 +4,7 @@ begins nothing."""
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -32,6 +33,9 @@ VARIABLES = sorted({*re.findall(r'environment\.\w+\(\s*"([A-Z_]+)"', SOURCE)} | 
 TEXTS = (*SHOWN[::3], *NUMBERS[::3], *HIDDEN, MANY_DIGITS, LINES, EMPTY, BLANK, LONG)
 HOLDS_A_SECRET = re.compile(r".*_URL|.*KEY.*|.*WEBHOOK|MEMOPS_TARGETS")
 
+ALSO = {"MEMOPS_STOP_COMMAND": {"MEMOPS_START_COMMAND": "start"}}
+"""What has to be set beside a variable."""
+
 
 class Reader:
     def __init__(self, process: "subprocess.Popen[str]") -> None:
@@ -48,12 +52,15 @@ class Reader:
 
 
 @pytest.fixture(scope="module")
-def reader() -> Iterator[Reader]:
+def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
+    """Where a path that is relative, or leads upwards, harms nobody."""
+    here = tmp_path_factory.mktemp("reader") / "a" / "b" / "c"
+    here.mkdir(parents=True)
     environment = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "TMPDIR")}
     with subprocess.Popen(
         [sys.executable, "-m", "tests.faults.reader"],
-        cwd=CLONE,
-        env=environment | {"LANG": "C.UTF-8"},
+        cwd=here,
+        env=environment | {"LANG": "C.UTF-8", "PYTHONPATH": str(CLONE)},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -61,6 +68,7 @@ def reader() -> Iterator[Reader]:
         yield Reader(process)
         assert process.stdin is not None
         process.stdin.close()
+    shutil.rmtree(here)
 
 
 def test_every_variable_of_the_readme_is_read_here() -> None:
@@ -78,7 +86,7 @@ def test_a_variable_is_taken_as_it_is_or_named_with_what_is_wrong(variable, read
         with fault(KIND):
             home = tmp_path / str(number)
 
-            code, said = reader.read(**{"MEMOPS_HOME": str(home), variable: text.text})
+            code, said = reader.read(**{"MEMOPS_HOME": str(home)} | ALSO.get(variable, {}) | {variable: text.text})
 
             assert "Traceback" not in said, str(text)
             assert code in (0, 2), str(text)
