@@ -73,6 +73,21 @@ def assert_nothing_is_left() -> None:
         assert staging.left_behind(connection) == []
 
 
+def test_a_table_in_quarantine_is_brought_together_with_rows_that_came_after_a_new_deploy(default):
+    """What an undo refuses, as it would hide the newer rows."""
+    rollback = execute(plan_rollback(default))
+    call_command("migrate", "memops", verbosity=0)
+    query(ROW, "newer")
+    refused = plan_undo(rollback)
+    assert not refused.is_possible
+
+    proved = execute(plan_backup(default, quarantined=rollback.quarantined_table)).backups.get()
+    restored = execute(plan_restore(proved, rows=Choice.MERGE))
+
+    assert (restored.state, restored.outcome) == ("done", "recovered"), restored.error
+    assert query("select count(*), count(*) filter (where doc_id = 'newer') from public.memory_chunks") == [(41, 1)]
+
+
 class TestAroundAPurge:
     @pytest.fixture(autouse=True)
     def its_time_is_over(self, settings):
