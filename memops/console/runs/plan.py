@@ -98,7 +98,8 @@ def plan_undo(run: Run, *, end_idle: timedelta | None = None) -> Plan:
             "newer table",
             f"public.memory_chunks exists and has {standing.table.rows:,} rows that came after the rollback;"
             " moving the old table back would hide them. Roll it back first (its rows go to quarantine as well),"
-            " then undo this one.",
+            f" then undo this one. Or have both: manage.py memops backup --target {run.target_id} --quarantined"
+            f" {table.name}, then restore that backup with --rows merge.",
         )
     elif standing.table is not None:
         found.warn("empty table", "public.memory_chunks exists and is empty: it is dropped to make room.")
