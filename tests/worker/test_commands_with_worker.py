@@ -148,6 +148,8 @@ def test_a_command_that_is_interrupted_leaves_an_interrupted_run_and_no_process(
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            # Tests that are started in the background of a shell ignore it, and so would whatever they start.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         until(lambda: (run := Run.objects.filter(kind="rollback").first()) and is_reversing(run))
         command.send_signal(signal.SIGINT)
