@@ -51,7 +51,7 @@ def run(options: argparse.Namespace, out: Output) -> int:
 def _planned(options: argparse.Namespace) -> Plan:
     """Raises PlanUnclear, and as ``plan_rollback``, ``plan_purge`` and ``plan_restore``."""
     end_idle, subject = idle.read_argument(options.end_idle), options.subject
-    target = options.target or DEFAULT_DB_ALIAS
+    target = DEFAULT_DB_ALIAS if options.target is None else options.target
     if options.what == "rollback":
         if subject is not None or options.without_backup or options.rows or options.other_database:
             raise PlanUnclear(problem="A rollback has neither a NAME nor --without-backup, --rows or --other-database")
