@@ -185,7 +185,7 @@ def plan_purge(table: QuarantinedTable, *, without_backup: bool = False) -> Plan
     brings_back = "Nothing: no backup is known to have its rows."
     if known is not None:
         read = "" if purge.backup else " It has the same rows, but this plan does not read its file."
-        brings_back = f"Backup {known.pk}, restored by hand.{read}"
+        brings_back = f"Backup {known.pk}: Restore… on its page, or manage.py memops restore {known.pk}.{read}"
     return _plan(
         found,
         kind=Run.Kind.PURGE,
