@@ -14,6 +14,7 @@ from psycopg import sql
 
 from memops.console.models import Run
 from memops.console.models.plans import Plan
+from memops.console.pg.standing import Choice
 from memops.console.runs.advance import advance
 from memops.console.runs.plan import plan_restore, plan_rollback, plan_undo
 from project import embedded
@@ -32,6 +33,7 @@ NAMES = {
     "format": "{0.__class__} %s %(name)s [red]x[/red]",
     "dashes": "--clean",
     "a pattern": "*.*",
+    "two columns": "id, user_hash",
 }
 """At most 63 bytes each: the server cuts off what is longer."""
 
@@ -105,6 +107,8 @@ def test_a_table_with_everything_named_so_is_backed_up_proved_moved_restored_and
         assert (run.state, run.outcome) == ("done", "quarantined"), run.error
         assert_told_well(run)
         carried_out(plan_restore(run.backups.latest("pk")))
+        assert ground.look() == before
+        carried_out(plan_restore(run.backups.latest("pk"), rows=Choice.MERGE))
         assert ground.look() == before
         carried_out(plan_rollback("default", emergency=True))
         carried_out(plan_undo(run))

@@ -64,6 +64,14 @@ def add_restore_choices(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_without_backup(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--without-backup",
+        action="store_true",
+        help="no backup has to have the same rows; people approve it as that, and more of them",
+    )
+
+
 def add_confirmation(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--reason", help="why; kept in the history")
     parser.add_argument("--confirm", metavar="ALIAS", help="the target's name, instead of typing it")

@@ -36,9 +36,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--emergency", action="store_true", help="roll back first, back up afterwards")
     following.add_restore_choices(parser)
     following.add_end_idle(parser)
-    parser.add_argument(
-        "--without-backup", action="store_true", help="a purge for which no backup has to have the rows"
-    )
+    following.add_without_backup(parser)
 
 
 def run(options: argparse.Namespace, out: Output) -> int:

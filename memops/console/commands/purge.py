@@ -16,17 +16,9 @@ HELP = "drop a quarantined table for good: nothing but a backup brings its rows 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME", help="the quarantined table: memops status lists them")
     parser.add_argument("--target", default="default", metavar="ALIAS", help="the target (default: default)")
-    add_without_backup(parser)
+    following.add_without_backup(parser)
     following.add_confirmation(parser)
     following.add_window(parser)
-
-
-def add_without_backup(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--without-backup",
-        action="store_true",
-        help="no backup has to have the same rows; people approve it as that, and more of them",
-    )
 
 
 def run(options: argparse.Namespace, out: Output) -> int:

@@ -223,7 +223,7 @@ class RestoreChoiceInvalid(UsageError):
 
 class LoadFailed(Failed):
     """The archive {archive} could not be loaded beside the table ({ended}): {said}. What was loaded of it is removed;
-    public.memory_chunks was not touched."""
+    public.memory_chunks was not touched. Verify the backup, which tells whether its file is whole, or use another."""
 
 
 class TargetDiskFull(Failed):

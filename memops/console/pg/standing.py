@@ -100,10 +100,14 @@ def again(connection: Connection, schema: str, *, choice: Choice) -> int:
 
 
 def catch_up(
-    cursor: Cursor, schema: str, *, choice: Choice, columns: str, tell: Callable[[int], None] = lambda stirred: None
+    cursor: Cursor,
+    schema: str,
+    *,
+    choice: Choice,
+    columns: list[str],
+    tell: Callable[[int], None] = lambda stirred: None,
 ) -> None:
     """Bring in what has changed in the standing table since the last look; the transaction is the caller's."""
-    names = columns.split(", ")
     cursor.execute(_composed("make_stirred", schema))
     cursor.execute(_composed("analyze_stirred", schema))
     cursor.execute(_composed("count_stirred", schema))
@@ -111,18 +115,20 @@ def catch_up(
     for name in LOOK_AGAIN:
         text = SQL(query("standing", name)).format(
             schema=Identifier(schema),
-            columns=SQL(columns),
-            of_standing=SQL(", ".join(f"t.{column}" for column in names)),
-            of_backup=SQL(", ".join(f"m.{column}" for column in names)),
+            columns=SQL(", ".join(columns)),
+            of_standing=SQL(", ".join(f"t.{column}" for column in columns)),
+            of_backup=SQL(", ".join(f"m.{column}" for column in columns)),
+            always=choice == Choice.KEEP_NEWER,
         )
-        cursor.execute(text, {"always": choice == Choice.KEEP_NEWER} if name == "look" else None)
+        # Without parameters: the name of a column may look like a place for one.
+        cursor.execute(text)
     cursor.execute(_composed("drop_stirred", schema))
 
 
-def columns_of(cursor: Cursor, schema: str) -> str:
+def columns_of(cursor: Cursor, schema: str) -> list[str]:
     """The columns of the restored table that can be written, as they are spelled in SQL."""
     cursor.execute(query("standing", "columns"), {"schema": schema})
-    return str(cursor.fetchall()[0][0])
+    return [str(column) for column in cursor.fetchall()[0][0]]
 
 
 def counted(cursor: Cursor, schema: str) -> Merged:

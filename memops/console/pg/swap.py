@@ -5,7 +5,7 @@ The standing table is not overwritten: it goes to quarantine as in a rollback, a
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, cast
 
 import psycopg
@@ -32,7 +32,6 @@ class Swap:
     record: list[str]
     merged: Merged | None = None
     stirred: int = 0
-    columns: str = field(default="", init=False)
 
     def __call__(self, connection: BaseDatabaseWrapper) -> None:
         with connection.cursor() as cursor:

@@ -67,7 +67,7 @@ def lift(what: Held, *, kind: Hold.Kind, by: User, reason: str) -> Hold:
 
 def standing(what: Held) -> list[Hold]:
     """The holds that have not been lifted."""
-    return list(what.holds.filter(lifted_at__isnull=True))
+    return keeping.standing_holds(what)
 
 
 def called(what: Held) -> str:

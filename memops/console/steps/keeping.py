@@ -60,8 +60,8 @@ def proof_of(table: QuarantinedTable) -> Backup | None:
     return attached or proofs.order_by("-verified_at").first()
 
 
-def standing_holds(table: QuarantinedTable) -> list[Hold]:
-    return list(table.holds.filter(lifted_at__isnull=True))
+def standing_holds(what: QuarantinedTable | Backup) -> list[Hold]:
+    return list(what.holds.filter(lifted_at__isnull=True))
 
 
 def purge_rules(found: Examination, table: QuarantinedTable, purge: Purge) -> None:

@@ -152,7 +152,7 @@ class _Locked:
     def check(self) -> Check:
         rows = f"{self.found.rows:,} rows, fingerprint {self.found}"
         if self.going.backup is None:
-            return Check(name="What was dropped is known", ok=True, detail=f"{rows}; no backup has them")
+            return Check(name="What was dropped is known", ok=True, detail=f"{rows}; nobody asked for a backup of them")
         return Check(name="What was dropped is in the backup", ok=True, detail=f"{rows}, in backup {self.going.backup}")
 
     def event(self) -> dict[str, Any]:

@@ -9,7 +9,7 @@ create table {schema}.outdone (like {schema}.memory_chunks)
 
 -- name: columns
 -- The columns that can be written, in the order of the restored table.
-select pg_catalog.string_agg(pg_catalog.quote_ident(a.attname), ', ' order by a.attnum)
+select pg_catalog.array_agg(pg_catalog.quote_ident(a.attname) order by a.attnum)
 from pg_catalog.pg_attribute a
 join pg_catalog.pg_class c on c.oid = a.attrelid
 join pg_catalog.pg_namespace n on n.oid = c.relnamespace
@@ -52,7 +52,7 @@ delete from {schema}.seen s using pg_temp.stirred d where s.id = d.id
 -- One that is equal is not taken, and no conflict.
 insert into {schema}.seen (id, version_xmin, version_ctid, taken, conflict)
 select t.id, t.xmin, t.ctid,
-    m.id is null or ((%(always)s or t.updated_at >= m.updated_at) and row({of_standing})::record *<> row({of_backup})::record),
+    m.id is null or (({always} or t.updated_at >= m.updated_at) and row({of_standing})::record *<> row({of_backup})::record),
     m.id is not null and row({of_standing})::record *<> row({of_backup})::record
 from pg_temp.stirred d
 join public.memory_chunks t on t.id = d.id
