@@ -147,7 +147,7 @@ class TestTheConsole:
         put = operating.post(
             page("quarantinedtable_hold", table.pk), {"kind": "legal", "reason": "case 7"}, follow=True
         )
-        assert "is under a legal hold" in text(put)
+        assert "There is a legal hold on memory_chunks_" in text(put)
         assert "Legal hold since" in text(put)
         assert "by olga : case 7" in text(put) or "by olga: case 7" in text(put)
 

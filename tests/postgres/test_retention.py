@@ -367,7 +367,7 @@ class TestTheDoors:
             follow=True,
         )
 
-        assert f"Backup {old.pk} is under a manual hold" in text(put)
+        assert f"There is a manual hold on Backup {old.pk} now" in text(put)
         assert "wait" in why(old)
 
     def test_the_verb_lists_and_deletes_only_when_it_is_told_to(self, newest, old):

@@ -40,7 +40,8 @@ def context(what: Held, request: HttpRequest) -> dict[str, Any]:
 def put(request: HttpRequest, what: Held) -> str:
     permissions.demand(request.user, permissions.HOLD, what.target)
     hold = holds.put(what, kind=_kind(request), by=person(request), reason=typed(request, "reason"))
-    return f"{holds.called(what)} is under a {hold.kind} hold: nothing drops or deletes it."
+    # A message begins with a capital, which the name of a table does not.
+    return f"There is a {hold.kind} hold on {holds.called(what)} now: nothing drops or deletes it."
 
 
 def lift(request: HttpRequest, what: Held) -> str:
